@@ -1,0 +1,108 @@
+//! What a source and its renditions are made of.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::RenditionId;
+
+/// What the probe found in a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Media {
+    pub container: String,
+    pub duration_ms: u64,
+    pub tracks: u32,
+    pub video: Option<VideoTrack>,
+    pub audio: Option<AudioTrack>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoTrack {
+    pub codec: String,
+    /// As coded.
+    pub width: u32,
+    pub height: u32,
+    /// As shown: square pixels, rotation applied.
+    pub display_width: u32,
+    pub display_height: u32,
+    /// Clockwise, in degrees: 0, 90, 180 or 270.
+    pub rotation: u32,
+    /// `None` where it varies or is unknown.
+    pub frame_rate: Option<Ratio>,
+    pub interlaced: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioTrack {
+    pub codec: String,
+    pub channels: u32,
+    pub sample_rate: u32,
+}
+
+/// A positive fraction, for frame rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ratio {
+    pub num: u32,
+    pub den: u32,
+}
+
+/// One encoded version that a job is going to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rendition {
+    pub id: RenditionId,
+    pub bitrate_kbps: u32,
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Kind {
+    Video {
+        width: u32,
+        height: u32,
+        frame_rate: Ratio,
+    },
+    Audio {
+        channels: u32,
+        sample_rate: u32,
+    },
+}
+
+/// The beginning of a rendition, which every player loads before its segments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Init {
+    pub key: String,
+    pub size_bytes: u64,
+    /// RFC 6381: `avc1.640028`, `mp4a.40.2`.
+    pub codec: String,
+    /// Units per second of the times of its segments.
+    pub timescale: u32,
+}
+
+/// One independently fetched piece of a rendition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    pub key: String,
+    pub size_bytes: u64,
+    /// Decode time of its first sample, in the timescale of the init.
+    pub time: u64,
+    pub duration: u64,
+    pub samples: u32,
+}
+
+/// A rendition and what of it may be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub rendition: Rendition,
+    /// There as soon as there is a segment.
+    pub init: Option<Init>,
+    pub segments: Vec<Segment>,
+}
+
+impl Published {
+    /// How long the published segments play, in ms.
+    pub fn duration_ms(&self) -> u64 {
+        let Some(init) = &self.init else { return 0 };
+        let units: u64 = self.segments.iter().map(|segment| segment.duration).sum();
+        (u128::from(units) * 1000 / u128::from(init.timescale.max(1))) as u64
+    }
+}

@@ -1,0 +1,221 @@
+//! The DAG of a job: which tasks a source needs, and what each of them makes.
+//!
+//! # Invariants
+//!
+//! * All renditions of a job have the same segment boundaries, so that players switch at any of them.
+//! * The boundaries lie on frames of the output, about two seconds apart.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    code::Code,
+    id::{RenditionId, TaskId},
+    job::Outcome,
+    ladder,
+    media::{Kind as RenditionKind, Media, Ratio, Rendition},
+};
+
+/// How long a segment is meant to be.
+pub const SEGMENT_US: u64 = 2_000_000;
+
+/// Sources longer than this are refused.
+pub const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: TaskId,
+    /// The job fails with it; an optional one is given up.
+    pub required: bool,
+    /// Tasks that must be settled before.
+    pub after: Vec<TaskId>,
+    pub spec: Spec,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Spec {
+    Probe,
+    /// All video renditions, from one decode.
+    Encode {
+        renditions: Vec<RenditionId>,
+    },
+    Audio {
+        rendition: RenditionId,
+    },
+    Poster {
+        at_ms: u64,
+        width: u32,
+        height: u32,
+    },
+    /// Checks the sum of it all; run by the conductor itself.
+    Finish,
+}
+
+impl Spec {
+    /// Lower is handed out first: what makes the video playable comes before what decorates it.
+    pub fn rank(&self) -> u32 {
+        match self {
+            Self::Probe => 0,
+            Self::Audio { .. } => 1,
+            Self::Encode { .. } => 2,
+            Self::Poster { .. } => 3,
+            Self::Finish => 4,
+        }
+    }
+
+    pub fn makes(&self, rendition: &RenditionId) -> bool {
+        match self {
+            Self::Encode { renditions } => renditions.contains(rendition),
+            Self::Audio { rendition: own } => own == rendition,
+            Self::Probe | Self::Poster { .. } | Self::Finish => false,
+        }
+    }
+
+    pub fn leaves(&self, outcome: &Outcome) -> bool {
+        match self {
+            Self::Probe => matches!(outcome, Outcome::Probed { .. }),
+            Self::Encode { .. } | Self::Audio { .. } => matches!(outcome, Outcome::Encoded { .. }),
+            Self::Poster { .. } => matches!(outcome, Outcome::Poster { .. }),
+            Self::Finish => matches!(outcome, Outcome::Checked { .. }),
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Encode { .. } => "encode",
+            Self::Audio { .. } => "audio",
+            Self::Poster { .. } => "poster",
+            Self::Finish => "finish",
+        }
+    }
+}
+
+/// What is known before the probe.
+pub fn first_tasks() -> Vec<Task> {
+    vec![task("probe", true, &[], Spec::Probe)]
+}
+
+/// What a source deserves.
+pub struct Plan {
+    pub boundaries_us: Vec<u64>,
+    pub renditions: Vec<Rendition>,
+    pub tasks: Vec<Task>,
+}
+
+/// The plan for a probed source, or why there is none.
+pub fn after_probe(media: &Media) -> Result<Plan, (Code, String)> {
+    if media.duration_ms == 0 {
+        return Err((
+            Code::SourceCorrupt,
+            "the file's duration cannot be told; it is damaged or empty".to_owned(),
+        ));
+    }
+    if media.duration_ms > DURATION_MS_MAX {
+        return Err((
+            Code::SourceTooLong,
+            "the file lasts longer than 12 hours, the most that is accepted".to_owned(),
+        ));
+    }
+    let mut renditions = vec![];
+    let mut tasks = vec![];
+    let mut frame_rate = None;
+    if let Some(video) = &media.video {
+        let ladder = ladder::of(video);
+        let ids: Vec<RenditionId> = ladder
+            .iter()
+            .map(|rendition| rendition.id.clone())
+            .collect();
+        frame_rate = Some(ladder::frame_rate(video));
+        tasks.push(task(
+            "encode",
+            true,
+            &["probe"],
+            Spec::Encode { renditions: ids },
+        ));
+        let (width, height) = ladder::poster_size(video);
+        let at_ms = (media.duration_ms / 10).min(3_000);
+        tasks.push(task(
+            "poster",
+            false,
+            &["probe"],
+            Spec::Poster {
+                at_ms,
+                width,
+                height,
+            },
+        ));
+        renditions.extend(ladder);
+    }
+    if media.audio.is_some() {
+        let audio = ladder::audio();
+        tasks.push(task(
+            "audio",
+            true,
+            &["probe"],
+            Spec::Audio {
+                rendition: audio.id.clone(),
+            },
+        ));
+        renditions.push(audio);
+    }
+    if renditions.is_empty() {
+        return Err((
+            Code::SourceNotMedia,
+            "there is neither picture nor sound in this file".to_owned(),
+        ));
+    }
+    let before_finish: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+    tasks.push(Task {
+        id: TaskId("finish".to_owned()),
+        required: true,
+        after: before_finish,
+        spec: Spec::Finish,
+    });
+    Ok(Plan {
+        boundaries_us: boundaries(media.duration_ms, frame_rate),
+        renditions,
+        tasks,
+    })
+}
+
+/// How much shorter than declared a source may turn out to be: rounding of containers, not a cut.
+pub fn shorter_ms_max(declared_ms: u64) -> u64 {
+    (declared_ms / 50).clamp(500, 5_000)
+}
+
+/// The times at which segments begin, on frames of the output.
+fn boundaries(duration_ms: u64, frame_rate: Option<Ratio>) -> Vec<u64> {
+    let end_us = duration_ms * 1000;
+    let on_frame = |us: u64| {
+        let Some(Ratio { num, den }) = frame_rate else {
+            return us;
+        };
+        let (num, den) = (u128::from(num.max(1)), u128::from(den.max(1)));
+        let frame = (u128::from(us) * num).div_ceil(den * 1_000_000);
+        (frame * den * 1_000_000 / num) as u64
+    };
+    (0..)
+        .map(|index| on_frame(index * SEGMENT_US))
+        // A last piece shorter than a quarter of a segment stays with the one before it.
+        .take_while(|us| *us == 0 || us + SEGMENT_US / 4 < end_us)
+        .collect()
+}
+
+fn task(id: &str, required: bool, after: &[&str], spec: Spec) -> Task {
+    let after = after.iter().map(|id| TaskId((*id).to_owned())).collect();
+    Task {
+        id: TaskId(id.to_owned()),
+        required,
+        after,
+        spec,
+    }
+}
+
+/// The kind of a rendition in one word, for read models and the API.
+pub fn kind_name(kind: &RenditionKind) -> &'static str {
+    match kind {
+        RenditionKind::Video { .. } => "video",
+        RenditionKind::Audio { .. } => "audio",
+    }
+}

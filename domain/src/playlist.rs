@@ -1,0 +1,1 @@
+//! Playlists: pure functions of what has been published.

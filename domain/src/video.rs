@@ -1,0 +1,657 @@
+//! A video, from the promise of a file to public playback.
+//!
+//! # Invariants
+//!
+//! * A source is accepted once, as it was declared, and never replaced.
+//! * At most one job is current. What an older job reports changes nothing.
+//! * `became-playable` and `became-ready` happen once per job, playable first.
+//! * A deleted video stays deleted: everything after it is "already so" or refused.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    code::Code,
+    decider::Decider,
+    fact::Fact,
+    id::{EventId, JobId, Owner, VideoId},
+};
+
+pub type Event = Fact<Kind>;
+
+/// Who may see a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Anyone; listed and found.
+    Public,
+    /// Anyone who knows its id; never listed or found by others.
+    Unlisted,
+    /// Its owner.
+    #[default]
+    Private,
+}
+
+impl Visibility {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Unlisted => "unlisted",
+            Self::Private => "private",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Public, Self::Unlisted, Self::Private]
+            .into_iter()
+            .find(|v| v.as_str() == text)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nothing is known of it: no such video.
+    #[default]
+    Unknown,
+    Uploading,
+    Processing,
+    Ready,
+    Failed,
+    Expired,
+    Deleted,
+}
+
+/// What people say about a video.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Details {
+    pub title: String,
+    pub description: String,
+    pub tags: Vec<String>,
+    pub visibility: Visibility,
+}
+
+/// What is to change; `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Changes {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tags: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub visibility: Option<Visibility>,
+}
+
+/// The file as its uploader declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Declared {
+    pub file_name: String,
+    pub content_type: String,
+    pub size_bytes: u64,
+    /// Lower-case hex.
+    pub checksum_sha256: Option<String>,
+}
+
+/// The file as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub size_bytes: u64,
+    /// Without quotes.
+    pub etag: String,
+    /// Lower-case hex; `None` where nothing was declared to compare it with.
+    pub checksum_sha256: Option<String>,
+}
+
+/// What a player needs to know before it loads anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Picture {
+    pub duration_ms: u64,
+    /// As shown; 0 for audio alone.
+    pub width: u32,
+    pub height: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Kind {
+    #[serde(rename = "video.upload-requested.v1")]
+    UploadRequested {
+        #[serde(flatten)]
+        details: Details,
+        #[serde(flatten)]
+        declared: Declared,
+        /// Where the source will stand in the object store.
+        key: String,
+        expires_at_ms: i64,
+    },
+    #[serde(rename = "video.upload-completed.v1")]
+    UploadCompleted {
+        key: String,
+        etag: String,
+        size_bytes: u64,
+    },
+    #[serde(rename = "video.upload-rejected.v1")]
+    UploadRejected { code: Code, message: String },
+    #[serde(rename = "video.upload-expired.v1")]
+    UploadExpired {},
+    #[serde(rename = "video.details-changed.v1")]
+    DetailsChanged {
+        #[serde(flatten)]
+        changes: Changes,
+    },
+    #[serde(rename = "video.became-playable.v1")]
+    BecamePlayable {
+        job: JobId,
+        #[serde(flatten)]
+        picture: Picture,
+    },
+    #[serde(rename = "video.became-ready.v1")]
+    BecameReady {
+        job: JobId,
+        #[serde(flatten)]
+        picture: Picture,
+    },
+    #[serde(rename = "video.processing-failed.v1")]
+    ProcessingFailed {
+        job: JobId,
+        code: Code,
+        message: String,
+    },
+    #[serde(rename = "video.processing-retried.v1")]
+    ProcessingRetried {
+        key: String,
+        etag: String,
+        size_bytes: u64,
+    },
+    #[serde(rename = "video.deleted.v1")]
+    Deleted { key: String },
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    Owner(Owner),
+    /// Someone with the scope `operate`.
+    Operator(String),
+    /// Kinolog itself.
+    Platform,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    RequestUpload {
+        video: VideoId,
+        owner: Owner,
+        details: Details,
+        declared: Declared,
+        key: String,
+        expires_at_ms: i64,
+        at_ms: i64,
+    },
+    /// The store has the object; is it what was declared?
+    CompleteUpload {
+        found: Found,
+        at_ms: i64,
+    },
+    /// Nobody finished the upload in time.
+    ExpireUpload {
+        at_ms: i64,
+    },
+    ChangeDetails {
+        by: By,
+        changes: Changes,
+        at_ms: i64,
+    },
+    RetryProcessing {
+        by: By,
+        at_ms: i64,
+    },
+    Delete {
+        by: By,
+        at_ms: i64,
+    },
+    /// From the conductor: `job` has something to show.
+    Playable {
+        job: JobId,
+        picture: Picture,
+        at_ms: i64,
+    },
+    Ready {
+        job: JobId,
+        picture: Picture,
+        at_ms: i64,
+    },
+    Fail {
+        job: JobId,
+        code: Code,
+        message: String,
+        at_ms: i64,
+    },
+}
+
+/// Why a command was refused, in words its sender can act on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("there is no such video")]
+    Unknown,
+    #[error("only the owner may do this")]
+    NotOwner,
+    #[error("the video was deleted")]
+    Deleted,
+    #[error("the idempotency key was used before, for another upload")]
+    KeyReused,
+    #[error("the upload expired; ask for a new one")]
+    UploadExpired,
+    #[error("only a failed video can be processed again; this one is {status:?}")]
+    NotFailed { status: Status },
+    #[error("the source was not accepted, so there is nothing to process; upload it again")]
+    NoSource,
+    #[error("{field}: {problem}")]
+    Invalid {
+        field: &'static str,
+        problem: String,
+    },
+}
+
+/// The state that decisions need.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Video {
+    pub id: VideoId,
+    pub owner: Owner,
+    pub status: Status,
+    pub playable: bool,
+    pub details: Details,
+    pub declared: Declared,
+    pub key: String,
+    pub expires_at_ms: i64,
+    /// Once accepted: the ETag and size of the source.
+    pub source: Option<Found>,
+    /// The job that counts, once its first report came.
+    pub job: Option<JobId>,
+    /// Jobs that ended in failure; what they report later changes nothing.
+    pub past_jobs: Vec<JobId>,
+}
+
+/// The longest title, description and tag, in characters, and the most tags.
+pub const TITLE_CHARS_MAX: usize = 200;
+pub const DESCRIPTION_CHARS_MAX: usize = 5_000;
+pub const TAGS_MAX: usize = 30;
+pub const TAG_CHARS_MAX: usize = 50;
+/// The longest file name, in characters.
+pub const FILE_NAME_CHARS_MAX: usize = 255;
+
+impl Decider for Video {
+    const CATEGORY: &'static str = "video";
+
+    type Id = VideoId;
+    type Command = Command;
+    type Event = Event;
+    type Rejection = Rejection;
+
+    fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
+        match command {
+            Command::RequestUpload {
+                video,
+                owner,
+                details,
+                declared,
+                key,
+                expires_at_ms,
+                at_ms,
+            } => {
+                if self.status != Status::Unknown {
+                    return self.same_request(&owner, &details, &declared);
+                }
+                check_details(&details)?;
+                if declared.file_name.chars().count() > FILE_NAME_CHARS_MAX {
+                    return Err(too_long("fileName", FILE_NAME_CHARS_MAX));
+                }
+                let event = Kind::UploadRequested {
+                    details,
+                    declared,
+                    key,
+                    expires_at_ms,
+                };
+                Ok(vec![Fact {
+                    video,
+                    owner,
+                    at_ms,
+                    event,
+                }])
+            }
+            Command::CompleteUpload { found, at_ms } => self.complete_upload(found, at_ms),
+            Command::ExpireUpload { at_ms } => match self.status {
+                Status::Uploading if at_ms >= self.expires_at_ms => {
+                    self.facts(at_ms, Kind::UploadExpired {})
+                }
+                _ => Ok(vec![]),
+            },
+            Command::ChangeDetails { by, changes, at_ms } => {
+                self.change_details(&by, changes, at_ms)
+            }
+            Command::RetryProcessing { by, at_ms } => self.retry_processing(&by, at_ms),
+            Command::Delete { by, at_ms } => {
+                self.may_be_changed_by(&by)?;
+                if self.status == Status::Deleted {
+                    return Ok(vec![]);
+                }
+                self.facts(
+                    at_ms,
+                    Kind::Deleted {
+                        key: self.key.clone(),
+                    },
+                )
+            }
+            Command::Playable {
+                job,
+                picture,
+                at_ms,
+            } => {
+                if !self.listens_to(job) || self.playable {
+                    return Ok(vec![]);
+                }
+                self.facts(at_ms, Kind::BecamePlayable { job, picture })
+            }
+            Command::Ready {
+                job,
+                picture,
+                at_ms,
+            } => {
+                if !self.listens_to(job) {
+                    return Ok(vec![]);
+                }
+                let mut events = vec![];
+                if !self.playable {
+                    events.push(self.fact(
+                        at_ms,
+                        Kind::BecamePlayable {
+                            job,
+                            picture: picture.clone(),
+                        },
+                    ));
+                }
+                events.push(self.fact(at_ms, Kind::BecameReady { job, picture }));
+                Ok(events)
+            }
+            Command::Fail {
+                job,
+                code,
+                message,
+                at_ms,
+            } => {
+                if !self.listens_to(job) {
+                    return Ok(vec![]);
+                }
+                self.facts(at_ms, Kind::ProcessingFailed { job, code, message })
+            }
+        }
+    }
+
+    fn evolve(mut self, fact: &Event) -> Self {
+        match &fact.event {
+            Kind::UploadRequested {
+                details,
+                declared,
+                key,
+                expires_at_ms,
+            } => {
+                self.id = fact.video;
+                self.owner = fact.owner.clone();
+                self.status = Status::Uploading;
+                self.details = details.clone();
+                self.declared = declared.clone();
+                self.key.clone_from(key);
+                self.expires_at_ms = *expires_at_ms;
+            }
+            Kind::UploadCompleted {
+                etag, size_bytes, ..
+            } => {
+                self.status = Status::Processing;
+                self.source = Some(Found {
+                    size_bytes: *size_bytes,
+                    etag: etag.clone(),
+                    checksum_sha256: self.declared.checksum_sha256.clone(),
+                });
+            }
+            Kind::UploadRejected { .. } => self.status = Status::Failed,
+            Kind::UploadExpired {} => self.status = Status::Expired,
+            Kind::DetailsChanged { changes } => {
+                self.details = changes.clone().applied_to(self.details)
+            }
+            Kind::BecamePlayable { job, .. } => {
+                self.job = Some(*job);
+                self.playable = true;
+            }
+            Kind::BecameReady { job, .. } => {
+                self.job = Some(*job);
+                self.status = Status::Ready;
+            }
+            Kind::ProcessingFailed { job, .. } => {
+                self.status = Status::Failed;
+                self.playable = false;
+                self.job = None;
+                self.past_jobs.push(*job);
+            }
+            Kind::ProcessingRetried { .. } => self.status = Status::Processing,
+            Kind::Deleted { .. } => {
+                // A stream truncated at its deletion begins with it.
+                self.id = fact.video;
+                self.owner = fact.owner.clone();
+                self.status = Status::Deleted;
+                self.playable = false;
+            }
+        }
+        self
+    }
+}
+
+impl Video {
+    fn fact(&self, at_ms: i64, event: Kind) -> Event {
+        Fact {
+            video: self.id,
+            owner: self.owner.clone(),
+            at_ms,
+            event,
+        }
+    }
+
+    fn facts(&self, at_ms: i64, event: Kind) -> Result<Vec<Event>, Rejection> {
+        Ok(vec![self.fact(at_ms, event)])
+    }
+
+    /// A job reports only while the video is being processed, and only the current one.
+    fn listens_to(&self, job: JobId) -> bool {
+        self.status == Status::Processing
+            && self.job.is_none_or(|current| current == job)
+            && !self.past_jobs.contains(&job)
+    }
+
+    fn may_be_changed_by(&self, by: &By) -> Result<(), Rejection> {
+        if self.status == Status::Unknown {
+            return Err(Rejection::Unknown);
+        }
+        match by {
+            By::Owner(owner) if *owner != self.owner => Err(Rejection::NotOwner),
+            By::Owner(_) | By::Operator(_) | By::Platform => Ok(()),
+        }
+    }
+
+    fn same_request(
+        &self,
+        owner: &Owner,
+        details: &Details,
+        declared: &Declared,
+    ) -> Result<Vec<Event>, Rejection> {
+        if self.status == Status::Deleted {
+            return Err(Rejection::Deleted);
+        }
+        if self.owner != *owner || self.declared != *declared || self.details.title != details.title
+        {
+            return Err(Rejection::KeyReused);
+        }
+        Ok(vec![])
+    }
+
+    fn complete_upload(&self, found: Found, at_ms: i64) -> Result<Vec<Event>, Rejection> {
+        match self.status {
+            Status::Unknown => return Err(Rejection::Unknown),
+            Status::Deleted => return Err(Rejection::Deleted),
+            Status::Expired => return Err(Rejection::UploadExpired),
+            Status::Processing | Status::Ready | Status::Failed => return Ok(vec![]),
+            Status::Uploading => {}
+        }
+        if let Some(message) = self.mismatch(&found) {
+            return self.facts(
+                at_ms,
+                Kind::UploadRejected {
+                    code: Code::UploadMismatch,
+                    message,
+                },
+            );
+        }
+        let event = Kind::UploadCompleted {
+            key: self.key.clone(),
+            etag: found.etag,
+            size_bytes: found.size_bytes,
+        };
+        self.facts(at_ms, event)
+    }
+
+    /// How what arrived differs from what was declared, as a sentence.
+    fn mismatch(&self, found: &Found) -> Option<String> {
+        if found.size_bytes != self.declared.size_bytes {
+            return Some(format!(
+                "the file has {} bytes, but {} were declared; upload it again",
+                found.size_bytes, self.declared.size_bytes
+            ));
+        }
+        let declared = self.declared.checksum_sha256.as_ref()?;
+        (found.checksum_sha256.as_ref() != Some(declared)).then(|| {
+            "the file's SHA-256 is not the one that was declared; it was changed or damaged on its way, upload it again"
+                .to_owned()
+        })
+    }
+
+    fn change_details(
+        &self,
+        by: &By,
+        changes: Changes,
+        at_ms: i64,
+    ) -> Result<Vec<Event>, Rejection> {
+        self.may_be_changed_by(by)?;
+        if self.status == Status::Deleted {
+            return Err(Rejection::Deleted);
+        }
+        let after = changes.clone().applied_to(self.details.clone());
+        check_details(&after)?;
+        if after == self.details {
+            return Ok(vec![]);
+        }
+        self.facts(at_ms, Kind::DetailsChanged { changes })
+    }
+
+    fn retry_processing(&self, by: &By, at_ms: i64) -> Result<Vec<Event>, Rejection> {
+        self.may_be_changed_by(by)?;
+        match self.status {
+            Status::Deleted => Err(Rejection::Deleted),
+            Status::Failed => {
+                let source = self.source.clone().ok_or(Rejection::NoSource)?;
+                let event = Kind::ProcessingRetried {
+                    key: self.key.clone(),
+                    etag: source.etag,
+                    size_bytes: source.size_bytes,
+                };
+                self.facts(at_ms, event)
+            }
+            Status::Processing => Ok(vec![]),
+            Status::Unknown | Status::Uploading | Status::Ready | Status::Expired => {
+                Err(Rejection::NotFailed {
+                    status: self.status,
+                })
+            }
+        }
+    }
+}
+
+impl Changes {
+    #[must_use]
+    pub fn applied_to(self, details: Details) -> Details {
+        Details {
+            title: self.title.unwrap_or(details.title),
+            description: self.description.unwrap_or(details.description),
+            tags: self.tags.unwrap_or(details.tags),
+            visibility: self.visibility.unwrap_or(details.visibility),
+        }
+    }
+}
+
+fn check_details(details: &Details) -> Result<(), Rejection> {
+    if details.title.trim().is_empty() {
+        return Err(Rejection::Invalid {
+            field: "title",
+            problem: "a title is needed".to_owned(),
+        });
+    }
+    if details.title.chars().count() > TITLE_CHARS_MAX {
+        return Err(too_long("title", TITLE_CHARS_MAX));
+    }
+    if details.description.chars().count() > DESCRIPTION_CHARS_MAX {
+        return Err(too_long("description", DESCRIPTION_CHARS_MAX));
+    }
+    if details.tags.len() > TAGS_MAX {
+        return Err(Rejection::Invalid {
+            field: "tags",
+            problem: format!("at most {TAGS_MAX} tags"),
+        });
+    }
+    if details
+        .tags
+        .iter()
+        .any(|tag| tag.trim().is_empty() || tag.chars().count() > TAG_CHARS_MAX)
+    {
+        return Err(Rejection::Invalid {
+            field: "tags",
+            problem: format!("a tag has 1 to {TAG_CHARS_MAX} characters"),
+        });
+    }
+    Ok(())
+}
+
+fn too_long(field: &'static str, chars_max: usize) -> Rejection {
+    Rejection::Invalid {
+        field,
+        problem: format!("at most {chars_max} characters"),
+    }
+}
+
+/// The source of a video, as the job that an event asks for must read it; `None` for events that ask for none.
+pub fn source_asked_for(fact: &Event, event: EventId) -> Option<(JobId, crate::job::Source)> {
+    match &fact.event {
+        Kind::UploadCompleted {
+            key,
+            etag,
+            size_bytes,
+        }
+        | Kind::ProcessingRetried {
+            key,
+            etag,
+            size_bytes,
+        } => {
+            let source = crate::job::Source {
+                key: key.clone(),
+                etag: etag.clone(),
+                size_bytes: *size_bytes,
+            };
+            Some((JobId::caused_by(event), source))
+        }
+        Kind::UploadRequested { .. }
+        | Kind::UploadRejected { .. }
+        | Kind::UploadExpired {}
+        | Kind::DetailsChanged { .. }
+        | Kind::BecamePlayable { .. }
+        | Kind::BecameReady { .. }
+        | Kind::ProcessingFailed { .. }
+        | Kind::Deleted { .. } => None,
+    }
+}
