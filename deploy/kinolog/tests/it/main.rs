@@ -1,0 +1,12 @@
+//! The whole platform, from outside: the real programs, real files, public ports only.
+//!
+//! Each test starts its own platform in its own folder; one runs at a time, because
+//! each of them wants the whole machine.
+
+mod bad_files;
+mod browser;
+mod client;
+mod kill;
+mod media;
+mod platform;
+mod rebuild;
