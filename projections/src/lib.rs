@@ -1,0 +1,56 @@
+//! Read models: data derived from the log, each by one projection, that can be thrown away and rebuilt.
+//!
+//! For writing: [`run`] follows the log into the catalogue, the announcements and the popularity
+//! counters; [`search::Index`] does the same for an index inside the api process.
+//! For reading: [`reader::Reader`] and the query functions of each read model.
+//!
+//! # Invariants
+//!
+//! * A batch is applied only if the checkpoint in the store equals the position it begins after,
+//!   and the checkpoint moves with it, in one step. Redelivery and zombies change nothing.
+//! * An event that cannot be applied stops its video in that read model. It is never skipped.
+//! * `apply` depends on nothing but the rows and the event: a rebuild gives the same rows.
+
+pub mod announcements;
+pub mod catalogue;
+pub mod popularity;
+pub mod reader;
+pub mod search;
+
+mod runner;
+mod store;
+mod words;
+
+use eventlog::Log;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub postgres_url: String,
+    pub redis_url: String,
+}
+
+/// Brings the schemas of the catalogue and the announcements up to date. Safe to run by many at once.
+pub async fn migrate(postgres_url: &str) -> anyhow::Result<()> {
+    store::migrate(postgres_url).await
+}
+
+/// Keeps catalogue, announcements and popularity up to date until `stop`.
+///
+/// Waits for stores and the log as long as they are away. Fails only when going on would be wrong:
+/// a read model that belongs to another log, or that is ahead of it.
+pub async fn run(config: Config, log: Log, stop: CancellationToken) -> anyhow::Result<()> {
+    // When one ends, for whatever reason, so do the others.
+    let stop = stop.child_token();
+    let _stop_the_others = stop.clone().drop_guard();
+    tokio::try_join!(
+        runner::run(catalogue::Catalogue::new(&config.postgres_url)?, &log, &stop),
+        runner::run(
+            announcements::Announcements::new(&config.postgres_url)?,
+            &log,
+            &stop
+        ),
+        runner::run(popularity::Popularity::new(&config.redis_url)?, &log, &stop),
+    )?;
+    Ok(())
+}

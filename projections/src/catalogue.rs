@@ -1,0 +1,383 @@
+//! The catalogue: videos, what can be played of them, and what was done to make it so.
+//!
+//! # Invariants
+//!
+//! * What was playable is withdrawn when processing fails or the video is deleted.
+//! * A deleted video leaves its id behind and nothing else, so that late events bring nothing back.
+//! * Only the current job's renditions are shown, and only their published segments.
+
+use domain::{
+    code::Code,
+    id::{JobId, Owner, RenditionId, VideoId},
+    media::{Init, Kind, Published, Ratio, Rendition, Segment},
+    video::{Declared, Details, Status, Visibility},
+};
+use uuid::Uuid;
+
+use crate::reader::Reader;
+
+mod apply;
+mod jobs;
+mod rows;
+
+pub(crate) use apply::Catalogue;
+
+pub const NAME: &str = "catalogue";
+pub(crate) const SCHEMA: &str = "catalogue_g1";
+pub(crate) const CHANNEL: &str = "catalogue";
+
+/// The most that any one query returns.
+pub const PAGE_MAX: usize = 100;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Video {
+    pub id: VideoId,
+    pub owner: Owner,
+    pub details: Details,
+    /// Never `Unknown`; `Deleted` only where a query says that it may be.
+    pub status: Status,
+    pub playable: bool,
+    pub created_ms: i64,
+    pub ready_ms: Option<i64>,
+    pub declared: Declared,
+    pub upload_key: String,
+    pub expires_at_ms: i64,
+    /// The current job; `None` until the upload is completed.
+    pub job: Option<JobId>,
+    pub segments_planned: u64,
+    pub segments_published: u64,
+    pub duration_ms: Option<u64>,
+    /// As shown; `None` for audio alone, or not known yet.
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    pub poster_key: Option<String>,
+    pub failure: Option<Failure>,
+    /// The commit position of the last event that changed it.
+    pub commit: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub code: Code,
+    pub message: String,
+}
+
+impl Video {
+    /// From 0 to 1: how much of the processing is done.
+    pub fn progress(&self) -> f64 {
+        match self.status {
+            Status::Ready => 1.0,
+            Status::Processing if self.segments_planned > 0 => {
+                // Not all is done before it is ready: the last hundredth is for checking the sum.
+                0.99 * (self.segments_published as f64 / self.segments_planned as f64).min(1.0)
+            }
+            Status::Unknown
+            | Status::Uploading
+            | Status::Processing
+            | Status::Failed
+            | Status::Expired
+            | Status::Deleted => 0.0,
+        }
+    }
+
+    /// Whether `viewer` may see it, knowing its id.
+    pub fn visible_to(&self, viewer: Option<&Owner>) -> bool {
+        match self.details.visibility {
+            Visibility::Public | Visibility::Unlisted => true,
+            Visibility::Private => viewer == Some(&self.owner),
+        }
+    }
+}
+
+/// A rendition of a job, as far as it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenditionState {
+    pub job: JobId,
+    pub rendition: Rendition,
+    /// RFC 6381; known once the first segment is published.
+    pub codec: Option<String>,
+    /// Of the init and all published segments.
+    pub size_bytes: u64,
+    pub segments_planned: u64,
+    pub segments_published: u64,
+}
+
+/// What a player gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Playback {
+    pub owner: Owner,
+    pub visibility: Visibility,
+    pub status: Status,
+    pub playable: bool,
+    /// Nothing will be added any more.
+    pub complete: bool,
+    pub duration_ms: u64,
+    pub poster_key: Option<String>,
+    /// In the order of the ladder; those without a segment too.
+    pub renditions: Vec<Published>,
+}
+
+/// Which videos a list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// Public and playable.
+    Public,
+    /// All of one owner's.
+    OwnedBy(Owner),
+}
+
+/// A place in a list of videos, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    pub created_ms: i64,
+    pub id: VideoId,
+}
+
+impl Cursor {
+    pub fn of(video: &Video) -> Self {
+        Self {
+            created_ms: video.created_ms,
+            id: video.id,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub videos: Vec<Video>,
+    pub has_next: bool,
+}
+
+/// An upload that nobody has completed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenUpload {
+    pub id: VideoId,
+    pub owner: Owner,
+    pub key: String,
+    pub size_bytes: u64,
+    pub created_ms: i64,
+    pub expires_at_ms: i64,
+}
+
+/// One attempt of one task: who tried what, when, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    pub job: JobId,
+    pub task: String,
+    pub attempt: u32,
+    pub worker: String,
+    pub started_ms: i64,
+    pub ended_ms: Option<i64>,
+    /// `running`, `finished`, `failed`, `lease_lost` or `cancelled`.
+    pub outcome: String,
+    pub failure: Option<Failure>,
+}
+
+/// The video, unless there is none or it was deleted.
+pub async fn video(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Video>> {
+    Ok(videos_by_ids(reader, &[id]).await?.pop())
+}
+
+/// Those of `ids` that exist, in no particular order. At most [`PAGE_MAX`] are looked at.
+pub async fn videos_by_ids(reader: &Reader, ids: &[VideoId]) -> anyhow::Result<Vec<Video>> {
+    let ids: Vec<Uuid> = ids.iter().take(PAGE_MAX).map(|id| id.0).collect();
+    let rows = sqlx::query_as!(
+        rows::VideoRow,
+        "select * from videos where id = any($1) and status <> 'deleted'",
+        &ids
+    )
+    .fetch_all(&reader.catalogue)
+    .await?;
+    rows.into_iter().map(Video::try_from).collect()
+}
+
+/// Videos newest first, after `after`. At most [`PAGE_MAX`].
+pub async fn page(
+    reader: &Reader,
+    filter: &Filter,
+    after: Option<Cursor>,
+    first: usize,
+) -> anyhow::Result<Page> {
+    let first = first.min(PAGE_MAX);
+    let one_more = first as i64 + 1;
+    let after = after.unwrap_or(Cursor {
+        created_ms: i64::MAX,
+        id: VideoId(Uuid::max()),
+    });
+    let rows = match filter {
+        Filter::Public => {
+            sqlx::query_as!(
+                rows::VideoRow,
+                "select * from videos
+                 where visibility = 'public' and playable and (created_ms, id) < ($1, $2)
+                 order by created_ms desc, id desc limit $3",
+                after.created_ms,
+                after.id.0,
+                one_more
+            )
+            .fetch_all(&reader.catalogue)
+            .await?
+        }
+        Filter::OwnedBy(owner) => {
+            sqlx::query_as!(
+                rows::VideoRow,
+                "select * from videos
+                 where owner = $1 and status <> 'deleted' and (created_ms, id) < ($2, $3)
+                 order by created_ms desc, id desc limit $4",
+                owner.0,
+                after.created_ms,
+                after.id.0,
+                one_more
+            )
+            .fetch_all(&reader.catalogue)
+            .await?
+        }
+    };
+    let has_next = rows.len() > first;
+    let videos = rows
+        .into_iter()
+        .take(first)
+        .map(Video::try_from)
+        .collect::<Result<_, _>>()?;
+    Ok(Page { videos, has_next })
+}
+
+/// The renditions of all of `jobs`, each job's in the order of its ladder.
+pub async fn renditions(reader: &Reader, jobs: &[JobId]) -> anyhow::Result<Vec<RenditionState>> {
+    let jobs: Vec<Uuid> = jobs.iter().take(PAGE_MAX).map(|job| job.0).collect();
+    let rows = sqlx::query_as!(
+        rows::RenditionRow,
+        "select * from renditions where job = any($1) order by job, ordinal",
+        &jobs
+    )
+    .fetch_all(&reader.catalogue)
+    .await?;
+    rows.into_iter().map(RenditionState::try_from).collect()
+}
+
+/// What can be played of a video; `None` if there is no such video.
+/// Whether the asker may is for the caller to say, and whether there is anything is `playable`.
+pub async fn playback(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Playback>> {
+    // One snapshot: a segment counted in the video must be in the list.
+    let mut tx = reader.catalogue.begin().await?;
+    sqlx::query!("set transaction isolation level repeatable read, read only")
+        .execute(&mut *tx)
+        .await?;
+    let row = sqlx::query_as!(
+        rows::VideoRow,
+        "select * from videos where id = $1 and status <> 'deleted'",
+        id.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let video = Video::try_from(row)?;
+    let job = video.job.unwrap_or_default().0;
+    let renditions = sqlx::query_as!(
+        rows::RenditionRow,
+        "select * from renditions where job = $1 order by ordinal",
+        job
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let segments = sqlx::query!(
+        "select rendition, key, size_bytes, time, duration, samples
+         from segments where job = $1 order by rendition, number",
+        job
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+
+    let mut published = renditions
+        .into_iter()
+        .map(rows::RenditionRow::published)
+        .collect::<anyhow::Result<Vec<Published>>>()?;
+    for row in segments {
+        let Some(of) = published
+            .iter_mut()
+            .find(|published| published.rendition.id.0 == row.rendition)
+        else {
+            continue;
+        };
+        of.segments.push(Segment {
+            key: row.key,
+            size_bytes: row.size_bytes.try_into()?,
+            time: row.time.try_into()?,
+            duration: row.duration.try_into()?,
+            samples: row.samples.try_into()?,
+        });
+    }
+    Ok(Some(Playback {
+        owner: video.owner,
+        visibility: video.details.visibility,
+        status: video.status,
+        playable: video.playable,
+        complete: video.status == Status::Ready,
+        duration_ms: video.duration_ms.unwrap_or(0),
+        poster_key: video.poster_key,
+        renditions: published,
+    }))
+}
+
+/// Uploads begun before `created_before_ms` and still open, oldest first, after `after`.
+pub async fn open_uploads(
+    reader: &Reader,
+    created_before_ms: i64,
+    after: Option<Cursor>,
+    limit: usize,
+) -> anyhow::Result<Vec<OpenUpload>> {
+    let after = after.unwrap_or(Cursor {
+        created_ms: i64::MIN,
+        id: VideoId(Uuid::nil()),
+    });
+    let rows = sqlx::query!(
+        "select id, owner, upload_key, size_bytes, created_ms, expires_at_ms from videos
+         where status = 'uploading' and created_ms < $1 and (created_ms, id) > ($2, $3)
+         order by created_ms, id limit $4",
+        created_before_ms,
+        after.created_ms,
+        after.id.0,
+        limit.min(PAGE_MAX) as i64
+    )
+    .fetch_all(&reader.catalogue)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(OpenUpload {
+                id: VideoId(row.id),
+                owner: Owner(row.owner),
+                key: row.upload_key,
+                size_bytes: row.size_bytes.try_into()?,
+                created_ms: row.created_ms,
+                expires_at_ms: row.expires_at_ms,
+            })
+        })
+        .collect()
+}
+
+/// Every attempt of every task of a video's jobs, oldest first. At most 1,000.
+pub async fn history(reader: &Reader, id: VideoId) -> anyhow::Result<Vec<Attempt>> {
+    let rows = sqlx::query!(
+        "select a.job, a.task, a.attempt, a.worker, a.started_ms, a.ended_ms, a.outcome, a.failure_code, a.failure_message
+         from attempts a join jobs using (job)
+         where video = $1 order by a.started_ms, a.job, a.task, a.attempt limit 1000",
+        id.0
+    )
+    .fetch_all(&reader.catalogue)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Attempt {
+                job: JobId(row.job),
+                task: row.task,
+                attempt: row.attempt.try_into()?,
+                worker: row.worker,
+                started_ms: row.started_ms,
+                ended_ms: row.ended_ms,
+                outcome: row.outcome,
+                failure: rows::failure(row.failure_code, row.failure_message)?,
+            })
+        })
+        .collect()
+}

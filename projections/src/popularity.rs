@@ -1,0 +1,150 @@
+//! Popularity: how often videos are viewed, and which are trending.
+//!
+//! # Invariants
+//!
+//! * A session counts once per video and day (UTC, by event time).
+//! * Counters and checkpoint move in one script. If Redis loses the one, it loses the other,
+//!   and everything is counted again from the start of the log.
+//! * Counts are integers in hourly buckets by event time; decay happens on reading.
+//!
+//! # Keys
+//!
+//! All share one hash tag, so that one script may touch them all, in a cluster too:
+//! `{kinolog:popularity:0}:` followed by
+//! `checkpoint` (hash: epoch, commit, caught_up), `views` (hash: video → views), `hours` (set of hours),
+//! `hour:{hour}` (sorted set: video → views in that hour), `sessions:{video}:{day}` (set of view ids),
+//! `deleted` (set of videos), `stopped` (hash: video → why).
+
+use std::time::Duration;
+
+use domain::id::VideoId;
+use redis::{AsyncCommands, aio::ConnectionManager};
+
+use crate::{
+    catalogue::{self, Video},
+    reader::Reader,
+    store::Checkpoint,
+};
+
+mod apply;
+
+pub(crate) use apply::Popularity;
+
+pub const NAME: &str = "popularity";
+
+pub(crate) const PREFIX: &str = "{kinolog:popularity:0}:";
+
+/// After so long a view weighs half in what is trending.
+pub const HALF_LIFE_HOURS: f64 = 24.0;
+
+/// Older views do not count for what is trending.
+pub const WINDOW_HOURS: i64 = 7 * 24;
+
+/// How many videos of one hour can be trending.
+const CANDIDATES_PER_HOUR_MAX: isize = 200;
+
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects when it is first used.
+pub(crate) fn connection(url: &str) -> anyhow::Result<ConnectionManager> {
+    let config = redis::aio::ConnectionManagerConfig::new()
+        .set_number_of_retries(1)
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    Ok(redis::Client::open(url)?.get_connection_manager_lazy(config)?)
+}
+
+pub(crate) fn key(rest: impl std::fmt::Display) -> String {
+    format!("{PREFIX}{rest}")
+}
+
+pub(crate) async fn checkpoint(
+    redis: &mut ConnectionManager,
+) -> anyhow::Result<Option<Checkpoint>> {
+    let (epoch, commit, caught_up): (Option<String>, Option<u64>, Option<u8>) = redis
+        .hmget(key("checkpoint"), &["epoch", "commit", "caught_up"])
+        .await?;
+    Ok(epoch.map(|epoch| Checkpoint {
+        epoch,
+        commit,
+        caught_up: caught_up == Some(1),
+    }))
+}
+
+/// The views of each of `videos`, in their order.
+pub async fn views(reader: &Reader, videos: &[VideoId]) -> anyhow::Result<Vec<u64>> {
+    if videos.is_empty() {
+        return Ok(vec![]);
+    }
+    let fields: Vec<String> = videos.iter().map(VideoId::to_string).collect();
+    let views: Vec<Option<u64>> = reader
+        .redis
+        .clone()
+        .hmget(key("views"), &fields)
+        .await?;
+    Ok(views.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// Public, playable videos by how much they are viewed lately, most first:
+/// the sum over the last week's hours of `views × 0.5 ^ (age in hours / 24)`.
+pub async fn trending(reader: &Reader, now_ms: i64, first: usize) -> anyhow::Result<Vec<Video>> {
+    let this_hour = now_ms.div_euclid(HOUR_MS);
+    let mut pipe = redis::pipe();
+    for age in 0..WINDOW_HOURS {
+        pipe.zrevrange_withscores(
+            key(format_args!("hour:{}", this_hour - age)),
+            0,
+            CANDIDATES_PER_HOUR_MAX - 1,
+        );
+    }
+    let hours: Vec<Vec<(String, f64)>> = pipe.query_async(&mut reader.redis.clone()).await?;
+    let ranked = ranked(hours);
+    let mut trending = vec![];
+    for candidates in ranked.chunks(catalogue::PAGE_MAX) {
+        let mut found = catalogue::videos_by_ids(reader, candidates).await?;
+        found.retain(|video| {
+            video.playable && video.details.visibility == domain::video::Visibility::Public
+        });
+        found.sort_by_key(|video| candidates.iter().position(|id| *id == video.id));
+        trending.extend(found);
+        if trending.len() >= first {
+            break;
+        }
+    }
+    trending.truncate(first);
+    Ok(trending)
+}
+
+/// Videos by their decayed views. `hours[age]` is what was viewed that many hours ago.
+fn ranked(hours: Vec<Vec<(String, f64)>>) -> Vec<VideoId> {
+    let mut weights = std::collections::HashMap::<VideoId, f64>::new();
+    for (age, hour) in hours.into_iter().enumerate() {
+        let weight = 0.5_f64.powf(age as f64 / HALF_LIFE_HOURS);
+        for (video, views) in hour {
+            if let Ok(video) = video.parse() {
+                *weights.entry(video).or_default() += views * weight;
+            }
+        }
+    }
+    let mut ranked: Vec<(VideoId, f64)> = weights.into_iter().collect();
+    // The id decides between equals, so that every reader sees the same order.
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    ranked.into_iter().map(|(video, _)| video).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_weighs_half_after_a_day() {
+        let (old, new) = (VideoId(uuid::Uuid::from_u128(1)), VideoId(uuid::Uuid::from_u128(2)));
+        let mut hours = vec![vec![]; 25];
+        hours[24] = vec![(old.to_string(), 3.0)];
+        hours[0] = vec![(new.to_string(), 2.0)];
+        assert_eq!(ranked(hours.clone()), [new, old]);
+        hours[24] = vec![(old.to_string(), 5.0)];
+        assert_eq!(ranked(hours), [old, new]);
+    }
+}

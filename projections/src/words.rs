@@ -1,0 +1,34 @@
+//! How states are spelled in tables.
+
+use anyhow::Context;
+use domain::video::{Status, Visibility};
+
+pub(crate) fn status(text: &str) -> anyhow::Result<Status> {
+    [
+        Status::Uploading,
+        Status::Processing,
+        Status::Ready,
+        Status::Failed,
+        Status::Expired,
+        Status::Deleted,
+    ]
+    .into_iter()
+    .find(|status| status_word(*status) == text)
+    .with_context(|| format!("unknown status {text}"))
+}
+
+pub(crate) fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Unknown => "unknown",
+        Status::Uploading => "uploading",
+        Status::Processing => "processing",
+        Status::Ready => "ready",
+        Status::Failed => "failed",
+        Status::Expired => "expired",
+        Status::Deleted => "deleted",
+    }
+}
+
+pub(crate) fn visibility(text: &str) -> anyhow::Result<Visibility> {
+    Visibility::parse(text).with_context(|| format!("unknown visibility {text}"))
+}
