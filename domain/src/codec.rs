@@ -24,15 +24,21 @@ pub enum DecodeError {
     },
 }
 
-/// The type name and the JSON of an event.
+/// The type name and the JSON of an event, as bytes.
 pub fn encode<E: Serialize>(event: &E) -> (String, Vec<u8>) {
+    let (name, value) = encode_value(event);
+    (name, value.to_string().into_bytes())
+}
+
+/// The type name and the JSON of an event.
+pub fn encode_value<E: Serialize>(event: &E) -> (String, Value) {
     let mut value =
         serde_json::to_value(event).expect("events are plain data, which JSON can hold");
     let fields = value.as_object_mut().expect("an event is an object");
     let Some(Value::String(name)) = fields.remove("type") else {
         panic!("every event variant names its type");
     };
-    (name, value.to_string().into_bytes())
+    (name, value)
 }
 
 /// An event of one known aggregate.
