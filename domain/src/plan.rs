@@ -18,6 +18,12 @@ use crate::{
 /// How long a segment is meant to be.
 pub const SEGMENT_US: u64 = 2_000_000;
 
+/// A shorter last piece stays with the segment before it.
+const LAST_PIECE_US_MIN: u64 = SEGMENT_US / 4;
+
+/// 1024 samples at 48 kHz.
+const AUDIO_FRAME_US: u64 = 21_334;
+
 /// Sources longer than this are refused.
 pub const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
@@ -184,6 +190,15 @@ pub fn shorter_ms_max(declared_ms: u64) -> u64 {
     (declared_ms / 50).clamp(500, 5_000)
 }
 
+/// The longest that a segment may get: cuts wait for the next frame, and a short last piece
+/// stays with the one before it.
+pub fn segment_us_max(frame_rate: Option<Ratio>) -> u64 {
+    let frame_us = frame_rate.map_or(AUDIO_FRAME_US, |Ratio { num, den }| {
+        (u64::from(den) * 1_000_000).div_ceil(u64::from(num.max(1)))
+    });
+    SEGMENT_US + LAST_PIECE_US_MIN + frame_us
+}
+
 /// The times at which segments begin, on frames of the output.
 fn boundaries(duration_ms: u64, frame_rate: Option<Ratio>) -> Vec<u64> {
     let end_us = duration_ms * 1000;
@@ -195,11 +210,13 @@ fn boundaries(duration_ms: u64, frame_rate: Option<Ratio>) -> Vec<u64> {
         let frame = (u128::from(us) * num).div_ceil(den * 1_000_000);
         (frame * den * 1_000_000 / num) as u64
     };
-    (0..)
+    let mut boundaries: Vec<u64> = (0..)
         .map(|index| on_frame(index * SEGMENT_US))
-        // A last piece shorter than a quarter of a segment stays with the one before it.
-        .take_while(|us| *us == 0 || us + SEGMENT_US / 4 < end_us)
-        .collect()
+        .take_while(|us| *us == 0 || us + LAST_PIECE_US_MIN < end_us)
+        .collect();
+    // Where a frame lasts longer than a segment should, several cuts wait for the same frame.
+    boundaries.dedup();
+    boundaries
 }
 
 fn task(id: &str, required: bool, after: &[&str], spec: Spec) -> Task {
