@@ -15,7 +15,7 @@ use domain::{
 };
 use eventstore::{
     AppendToStreamOptions, Client, CurrentRevision, Error, EventData, ExpectedRevision,
-    ReadStreamOptions, StreamPosition, WriteResult,
+    ReadAllOptions, ReadStreamOptions, StreamPosition, WriteResult,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -32,6 +32,8 @@ use crate::{
 
 /// How often a command is decided again because others changed its stream meanwhile.
 const RELOADS_MAX: usize = 5;
+/// How far back the last event of ours is looked for.
+const HEAD_EVENTS_MAX: usize = 1_000;
 /// The stream that tells this log from every other.
 const PLATFORM: &str = "platform";
 const LOG_BEGAN: &str = "platform.log-began.v1";
@@ -266,6 +268,33 @@ impl Log {
         let options = ReadStreamOptions::default().position(from).max_count(limit);
         let events = self.read(stream, options).await?;
         Ok(events.iter().map(Recorded::new).collect())
+    }
+
+    /// The position of the last event of ours; `None` where none is among the last
+    /// [`HEAD_EVENTS_MAX`] of the log.
+    pub async fn head(&self) -> Result<Option<u64>, LogError> {
+        let doing = "read the end of the log";
+        let options = &ReadAllOptions::default()
+            .backwards()
+            .position(StreamPosition::End)
+            .max_count(HEAD_EVENTS_MAX);
+        let found = self.connection.retry(doing, |client| async move {
+            let mut reading = answer(client.read_all(options)).await?;
+            while let Some(resolved) = answer(reading.next()).await? {
+                let ours = resolved.event.as_ref().is_some_and(|event| {
+                    let name = event.event_type.as_str();
+                    codec::PREFIXES
+                        .iter()
+                        .any(|prefix| name.starts_with(prefix))
+                });
+                if ours {
+                    return Ok(Raw::new(resolved));
+                }
+            }
+            Ok(None)
+        });
+        let last = found.await.map_err(|failure| failure.of(doing))?;
+        Ok(last.transpose()?.map(|raw| raw.commit))
     }
 
     async fn read(&self, stream: &str, options: ReadStreamOptions) -> Result<Vec<Raw>, LogError> {
