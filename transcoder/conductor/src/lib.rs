@@ -1,0 +1,227 @@
+//! The conductor: plans jobs, hands their tasks to workers, reacts to what they report.
+//!
+//! # Invariants
+//!
+//! * At most one conductor acts at a time; the others wait ([`leader`]).
+//! * Nothing reads the whole history at the start: the checkpoint and the open jobs stand in
+//!   tables ([`store`]), and only the streams of open jobs are folded ([`stream`]).
+//! * All appends to a job go through its one [`actor`].
+//! * Killed between any two lines and started again, it does what is left to do, once.
+
+mod actor;
+mod clock;
+mod crew;
+mod deletion;
+mod desk;
+mod finish;
+mod follow;
+mod handle;
+mod leader;
+mod leases;
+mod service;
+mod spec;
+mod store;
+mod stream;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use eventlog::Log;
+use objects::Objects;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    actor::Actor,
+    crew::Crew,
+    desk::Desk,
+    handle::JobHandle,
+    leader::Leadership,
+    leases::Leases,
+    store::{OpenJob, Store},
+};
+
+/// Jobs kept open at a time. While there are so many, the log is not followed any further.
+const OPEN_JOBS_MAX: usize = 10_000;
+
+/// Job streams read at a time.
+const READING_MAX: usize = 16;
+
+/// The pauses before the log is asked again which one it is.
+const LOG_PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Clone)]
+pub struct Config {
+    pub postgres_url: String,
+    /// What workers show. It has no default.
+    pub worker_token: String,
+    /// How long a worker may be silent before its task is handed on.
+    pub lease: Duration,
+    /// How often workers are asked to beat.
+    pub heartbeat: Duration,
+    /// How long one attempt of `finish` waits for an object store that is away.
+    pub storage_patience: Duration,
+}
+
+impl Config {
+    pub fn new(postgres_url: impl Into<String>, worker_token: impl Into<String>) -> Self {
+        Self {
+            postgres_url: postgres_url.into(),
+            worker_token: worker_token.into(),
+            lease: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(2),
+            storage_patience: Duration::from_secs(30),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(!self.worker_token.is_empty(), "the worker token is empty");
+        ensure!(
+            !self.heartbeat.is_zero() && self.heartbeat * 2 <= self.lease,
+            "a lease must outlive at least two heartbeats"
+        );
+        Ok(())
+    }
+}
+
+/// What everything in a leading conductor shares.
+pub(crate) struct Context {
+    pub config: Config,
+    pub log: Log,
+    pub objects: Objects,
+    pub store: Store,
+    pub desk: Arc<Desk>,
+    /// There may be something to erase.
+    pub deletable: Notify,
+    /// Turns at reading job streams.
+    pub reading: Semaphore,
+    /// Places for open jobs.
+    pub places: Arc<Semaphore>,
+}
+
+/// Serves workers, as soon as this conductor leads, until `stop`.
+///
+/// Fails when the leadership is lost: whoever started it starts it again.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    log: Log,
+    objects: Objects,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    config.check()?;
+    // Dropping this future tells connections and followers, which are not our tasks, to end.
+    let stop = stop.child_token();
+    let _on_drop = stop.clone().drop_guard();
+
+    let desk = Arc::new(Desk::new());
+    let service = service::serve(
+        listener,
+        config.clone(),
+        objects.clone(),
+        desk.clone(),
+        stop.clone(),
+    );
+    crew::run(stop.clone(), async move |crew: Crew| {
+        crew.spawn("grpc", service).await;
+        lead(config, log, objects, desk, crew, stop).await
+    })
+    .await
+}
+
+/// Waits for the leadership, takes up what is open, and follows the log from there.
+async fn lead(
+    config: Config,
+    log: Log,
+    objects: Objects,
+    desk: Arc<Desk>,
+    crew: Crew,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(leadership) = Leadership::wait(&config.postgres_url, &stop).await? else {
+        return Ok(());
+    };
+    tracing::info!("this conductor leads");
+    crew.spawn("leadership", leadership.keep(stop.clone()))
+        .await;
+
+    let store = Store::open(&config.postgres_url).await?;
+    let Some(epoch) = epoch(&log, &stop).await else {
+        return Ok(());
+    };
+    let checkpoint = store
+        .checkpoint(&epoch)
+        .await
+        .context("failed to read the checkpoint")?;
+    let open_jobs = store
+        .open_jobs()
+        .await
+        .context("failed to read the open jobs")?;
+    let context = Arc::new(Context {
+        config,
+        log,
+        objects,
+        store,
+        desk,
+        deletable: Notify::new(),
+        reading: Semaphore::new(READING_MAX),
+        places: Arc::new(Semaphore::new(OPEN_JOBS_MAX)),
+    });
+
+    // Every clone is dropped when its job was read: then there is nothing more to receive.
+    let (unread, mut all_read) = mpsc::channel::<()>(1);
+    for open in open_jobs {
+        let place = context.places.clone().try_acquire_owned().ok();
+        let unread = unread.clone();
+        let read = move || drop(unread);
+        employ(&context, &crew, &stop, open, place, read).await;
+    }
+    drop(unread);
+    all_read.recv().await;
+    context.desk.open();
+    tracing::info!(?checkpoint, "all open jobs were read, following the log");
+
+    crew.spawn("deletions", deletion::run(context.clone(), stop.clone()))
+        .await;
+    follow::run(context, crew, checkpoint, stop).await
+}
+
+async fn epoch(log: &Log, stop: &CancellationToken) -> Option<String> {
+    while !stop.is_cancelled() {
+        match log.epoch().await {
+            Ok(epoch) => return Some(epoch.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "the log does not say which one it is, asking again")
+            }
+        }
+        tokio::time::sleep(LOG_PAUSE).await;
+    }
+    None
+}
+
+/// Gives an open job its actor, unless it has one.
+pub(crate) async fn employ(
+    context: &Arc<Context>,
+    crew: &Crew,
+    stop: &CancellationToken,
+    open: OpenJob,
+    place: Option<OwnedSemaphorePermit>,
+    read: impl FnOnce() + Send + 'static,
+) {
+    let (handle, messages) = JobHandle::new(&open, Leases::new(context.config.lease));
+    let handle = Arc::new(handle);
+    if !context.desk.enter(handle.clone()) {
+        return;
+    }
+    let actor = Actor::new(context.clone(), open, handle, messages);
+    let running = actor.run(stop.clone(), read);
+    crew.spawn("job", async move {
+        let _place = place;
+        running.await
+    })
+    .await;
+}

@@ -1,0 +1,78 @@
+//! Erasing the objects of deleted videos.
+//!
+//! # Invariants
+//!
+//! * Nothing of a video is erased while one of its jobs is open: its outputs would come after.
+//! * An address that was signed before the deletion still works after it, for a while. So all
+//!   is erased at once, and once more when the last address has run out. Only then the row goes.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::id::VideoId;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Context, clock, service::SIGNED_FOR, store::Deletion};
+
+/// How often it is looked for what was left.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// The pauses while the object store is away.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Beyond the life of an address: clocks differ.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(300);
+
+pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        let wait = match sweep(&context).await {
+            Ok(()) => {
+                pause = PAUSE_MIN;
+                LOOK_EVERY
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "not everything could be erased, trying again"
+                );
+                pause = (pause * 2).min(PAUSE_MAX);
+                pause
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = context.deletable.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Erases what can be erased now; the next look finds the rest.
+async fn sweep(context: &Context) -> anyhow::Result<()> {
+    let dead_ms = clock::now_ms() - (SIGNED_FOR + CLOCKS_DIFFER_MAX).as_millis() as i64;
+    loop {
+        let deletions = context.store.deletions(dead_ms).await?;
+        if deletions.is_empty() {
+            return Ok(());
+        }
+        for Deletion { video, asked_at_ms } in deletions {
+            erase(context, video).await?;
+            let finally = asked_at_ms < dead_ms;
+            context.store.swept(video, finally).await?;
+            tracing::info!(video.id = %video, finally, "erased the objects of video {video}");
+        }
+    }
+}
+
+async fn erase(context: &Context, video: VideoId) -> Result<(), objects::Error> {
+    context
+        .objects
+        .delete_prefix(&format!("videos/{video}"))
+        .await?;
+    context
+        .objects
+        .delete_prefix(&format!("sources/{video}"))
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! Following the log: jobs are asked for, videos are deleted.
+//!
+//! # Invariants
+//!
+//! * What an event asks for is written down together with the checkpoint behind it, and acted
+//!   upon after that: a crash in between leaves a row, and the next start acts upon rows.
+//! * A video event that cannot be read stops the conductor, loudly: passing it by could leave
+//!   its video in processing for ever.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use domain::{
+    fact::AnyEvent,
+    id::EventId,
+    video::{self, source_asked_for},
+};
+use eventlog::{Followed, Recorded};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Context,
+    actor::Message,
+    crew::Crew,
+    employ,
+    store::{Deletion, OpenJob, Step},
+};
+
+/// Events that ask for nothing may be read again after a crash; at most so many.
+const UNSAVED_MAX: u32 = 256;
+
+struct Follower {
+    context: Arc<Context>,
+    crew: Crew,
+    stop: CancellationToken,
+    /// What the checkpoint in the table is.
+    saved: Option<u64>,
+    /// Up to where everything was acted upon.
+    seen: Option<u64>,
+    unsaved: u32,
+}
+
+pub(crate) async fn run(
+    context: Arc<Context>,
+    crew: Crew,
+    checkpoint: Option<u64>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut followed = context.log.follow(checkpoint, stop.clone());
+    let mut follower = Follower {
+        context,
+        crew,
+        stop: stop.clone(),
+        saved: checkpoint,
+        seen: checkpoint,
+        unsaved: 0,
+    };
+    while let Some(followed) = followed.recv().await {
+        follower.react(followed).await?;
+    }
+    if stop.is_cancelled() {
+        return follower.save().await;
+    }
+    bail!("the log is not followed any more")
+}
+
+impl Follower {
+    async fn react(&mut self, followed: Followed) -> anyhow::Result<()> {
+        match followed {
+            Followed::Event(recorded) => {
+                let commit = recorded.commit;
+                if self.seen.is_some_and(|seen| commit <= seen) {
+                    return Ok(());
+                }
+                let context = || {
+                    format!(
+                        "failed to react to event {} of {}",
+                        recorded.revision, recorded.stream
+                    )
+                };
+                self.react_to(&recorded).await.with_context(context)?;
+                self.seen = Some(commit);
+                self.unsaved += 1;
+                if self.unsaved >= UNSAVED_MAX {
+                    self.save().await?;
+                }
+                Ok(())
+            }
+            Followed::Checkpoint(commit) => {
+                self.seen = self.seen.max(Some(commit));
+                self.save().await
+            }
+            Followed::CaughtUp => self.save().await,
+        }
+    }
+
+    async fn react_to(&mut self, recorded: &Recorded) -> anyhow::Result<()> {
+        let fact = match &recorded.event {
+            Ok(AnyEvent::Video(fact)) => fact,
+            // Job events are our own doing; views are nothing to us.
+            Ok(AnyEvent::Job(_) | AnyEvent::Views(_)) => return Ok(()),
+            Err(error) if recorded.type_name.starts_with("video.") => {
+                bail!("{error}; a newer conductor is needed")
+            }
+            Err(_) => return Ok(()),
+        };
+        let step = Step {
+            from: self.saved,
+            to: recorded.commit,
+        };
+        if let Some((job, source)) = source_asked_for(fact, recorded.id) {
+            let open = OpenJob {
+                job,
+                video: fact.video,
+                owner: fact.owner.clone(),
+                source,
+                cause: recorded.id,
+                asked_at_ms: fact.at_ms,
+                cancelled_by: None,
+            };
+            return self.open_job(step, open).await;
+        }
+        if let video::Kind::Deleted { .. } = &fact.event {
+            return self.delete(step, fact, recorded.id).await;
+        }
+        Ok(())
+    }
+
+    async fn open_job(&mut self, step: Step, open: OpenJob) -> anyhow::Result<()> {
+        let place = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            place = self.context.places.clone().acquire_owned() => place?,
+        };
+        self.context.store.open_job(step, &open).await?;
+        self.saved(step);
+        tracing::info!(job.id = %open.job, video.id = %open.video, "job {} was asked for", open.job);
+        employ(
+            &self.context,
+            &self.crew,
+            &self.stop,
+            open,
+            Some(place),
+            || (),
+        )
+        .await;
+        Ok(())
+    }
+
+    async fn delete(
+        &mut self,
+        step: Step,
+        fact: &video::Event,
+        cause: EventId,
+    ) -> anyhow::Result<()> {
+        let deletion = Deletion {
+            video: fact.video,
+            asked_at_ms: fact.at_ms,
+        };
+        self.context
+            .store
+            .begin_deletion(step, &deletion, cause)
+            .await?;
+        self.saved(step);
+        for handle in self.context.desk.jobs_of(fact.video) {
+            // A job that is over by now needs no telling.
+            let _ = handle.mailbox.send(Message::Cancel { by: cause }).await;
+        }
+        self.context.deletable.notify_one();
+        Ok(())
+    }
+
+    fn saved(&mut self, step: Step) {
+        self.saved = Some(step.to);
+        self.unsaved = 0;
+    }
+
+    async fn save(&mut self) -> anyhow::Result<()> {
+        let Some(to) = self.seen else { return Ok(()) };
+        if self.saved == self.seen {
+            return Ok(());
+        }
+        let step = Step {
+            from: self.saved,
+            to,
+        };
+        self.context.store.pass(step).await?;
+        self.saved(step);
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! The leases on the running attempts of one job, in memory only.
+//!
+//! # Invariants
+//!
+//! * An attempt is granted one full lease when this conductor first learns of it, after a
+//!   restart too; from then on heartbeats keep it.
+//! * An attempt that is not in the book any more has lost its lease, even before that is recorded:
+//!   nobody is told otherwise in between.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use domain::job::Lease;
+use tokio::time::Instant;
+
+pub(crate) struct Leases {
+    length: Duration,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    held: HashMap<Lease, Held>,
+    /// All that were ever granted here, so that a lost one is not granted again.
+    granted: HashSet<Lease>,
+}
+
+struct Held {
+    worker: String,
+    until: Instant,
+    /// As last reported. Measured, not remembered: it is not in the log.
+    progress_permille: u32,
+}
+
+impl Leases {
+    pub(crate) fn new(length: Duration) -> Self {
+        Self {
+            length,
+            book: Mutex::default(),
+        }
+    }
+
+    /// Follows what runs: grants new attempts their lease, forgets those that ended.
+    pub(crate) fn follow(&self, running: &HashMap<Lease, String>) {
+        let until = Instant::now() + self.length;
+        let mut book = self.book();
+        book.held.retain(|lease, _| running.contains_key(lease));
+        for (lease, worker) in running {
+            if book.granted.insert(lease.clone()) {
+                let held = Held {
+                    worker: worker.clone(),
+                    until,
+                    progress_permille: 0,
+                };
+                book.held.insert(lease.clone(), held);
+            }
+        }
+    }
+
+    /// Whether the lease stands; if so it is prolonged.
+    pub(crate) fn prolong(&self, lease: &Lease) -> bool {
+        let until = Instant::now() + self.length;
+        let mut book = self.book();
+        let Some(held) = book.held.get_mut(lease) else {
+            return false;
+        };
+        held.until = until;
+        true
+    }
+
+    /// The same for a heartbeat, which says who beats and how far it is.
+    pub(crate) fn beat(&self, lease: &Lease, worker: &str, progress_permille: u32) -> bool {
+        let until = Instant::now() + self.length;
+        let mut book = self.book();
+        match book.held.get_mut(lease) {
+            Some(held) if held.worker == worker => {
+                held.until = until;
+                held.progress_permille = progress_permille;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    pub(crate) fn holds(&self, lease: &Lease) -> bool {
+        self.book().held.contains_key(lease)
+    }
+
+    /// Strikes out what was not kept alive.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.book().held.retain(|lease, held| {
+            let stands = held.until > now;
+            if !stands {
+                tracing::warn!(
+                    task.id = %lease.task,
+                    attempt = lease.attempt,
+                    worker = held.worker,
+                    progress_permille = held.progress_permille,
+                    "worker {} lost its lease on attempt {} of {}",
+                    held.worker,
+                    lease.attempt,
+                    lease.task,
+                );
+            }
+            stands
+        });
+    }
+
+    /// When the next lease runs out, if nobody prolongs it.
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        self.book().held.values().map(|held| held.until).min()
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        // Each change is complete in itself, so a panic elsewhere leaves nothing half done.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::TaskId;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_keeps_a_lease_and_silence_loses_it_for_good() {
+        let leases = Leases::new(Duration::from_secs(10));
+        let running = HashMap::from([(lease(1), "ada".to_owned())]);
+        leases.follow(&running);
+
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(leases.beat(&lease(1), "ada", 300));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        leases.expire(Instant::now());
+        assert!(leases.holds(&lease(1)));
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+        leases.expire(Instant::now());
+        assert!(!leases.beat(&lease(1), "ada", 400));
+        leases.follow(&running);
+        assert!(!leases.holds(&lease(1)), "a lost lease must not come back");
+    }
+
+    #[tokio::test]
+    async fn only_the_holder_beats() {
+        let leases = Leases::new(Duration::from_secs(10));
+        leases.follow(&HashMap::from([(lease(1), "ada".to_owned())]));
+        assert!(!leases.beat(&lease(1), "bob", 0));
+        assert!(!leases.beat(&lease(2), "ada", 0));
+        assert!(leases.beat(&lease(1), "ada", 0));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_ended_is_forgotten() {
+        let leases = Leases::new(Duration::from_secs(10));
+        leases.follow(&HashMap::from([(lease(1), "ada".to_owned())]));
+        leases.follow(&HashMap::new());
+        assert!(!leases.prolong(&lease(1)));
+        assert_eq!(leases.next_end(), None);
+    }
+
+    fn lease(attempt: u32) -> Lease {
+        Lease {
+            task: TaskId("encode".to_owned()),
+            attempt,
+        }
+    }
+}
