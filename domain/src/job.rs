@@ -17,10 +17,12 @@ use crate::{
     decider::Decider,
     fact::Fact,
     id::{CommandId, JobId, Owner, RenditionId, TaskId, VideoId},
-    media::{Init, Kind as RenditionKind, Media, Published, Rendition, Segment},
+    media::{Init, Media, Published, Rendition, Segment},
     plan::{self, Task},
-    video::Picture,
 };
+
+mod decide;
+mod standing;
 
 pub type Event = Fact<Kind>;
 
@@ -269,7 +271,7 @@ impl Decider for Job {
             at_ms,
         } = command
         {
-            if self.planned_at_ms != 0 {
+            if self.is_planned() {
                 return Ok(vec![]);
             }
             let event = Kind::Planned {
@@ -284,7 +286,7 @@ impl Decider for Job {
                 event,
             }]);
         }
-        if self.planned_at_ms == 0 {
+        if !self.is_planned() {
             return Err(Rejection::Unknown);
         }
         match command {
@@ -315,14 +317,7 @@ impl Decider for Job {
                 at_ms,
             } => self.fail(lease, code, message, at_ms),
             Command::LoseLease { lease, at_ms } => self.lose_lease(lease, at_ms),
-            Command::Cancel { at_ms } => {
-                if self.end != End::Open {
-                    return Ok(vec![]);
-                }
-                let mut kinds = self.cancellations(None);
-                kinds.push(Kind::Cancelled {});
-                Ok(self.facts(at_ms, kinds))
-            }
+            Command::Cancel { at_ms } => Ok(self.cancel(at_ms)),
         }
     }
 
@@ -378,28 +373,8 @@ impl Decider for Job {
             Kind::TaskFinished { lease, outcome } => {
                 self.settle(lease, TaskState::Done(outcome.clone()))
             }
-            Kind::TaskFailed { lease, code, .. } => {
-                if let Some(progress) = self.tasks.get_mut(&lease.task) {
-                    progress.failures += 1;
-                    let gone = code.blames_the_source() || progress.failures >= FAILURES_MAX;
-                    progress.state = if gone && !progress.task.required {
-                        TaskState::GivenUp
-                    } else {
-                        TaskState::Waiting
-                    };
-                }
-            }
-            Kind::LeaseLost { lease } => {
-                if let Some(progress) = self.tasks.get_mut(&lease.task) {
-                    progress.lost_leases += 1;
-                    let gone = progress.lost_leases >= LOST_LEASES_MAX;
-                    progress.state = if gone && !progress.task.required {
-                        TaskState::GivenUp
-                    } else {
-                        TaskState::Waiting
-                    };
-                }
-            }
+            Kind::TaskFailed { lease, code, .. } => self.count_failure(lease, *code),
+            Kind::LeaseLost { lease } => self.count_lost_lease(lease),
             Kind::TaskCancelled { lease } => self.settle(lease, TaskState::Waiting),
             Kind::Completed {} => self.end = End::Completed,
             Kind::Failed { code, message, .. } => {
@@ -413,90 +388,8 @@ impl Decider for Job {
 }
 
 impl Job {
-    /// The tasks a worker may start now, in the order in which they should be handed out.
-    pub fn runnable(&self) -> Vec<&Task> {
-        if self.end != End::Open {
-            return vec![];
-        }
-        let mut tasks: Vec<&Task> = self
-            .tasks
-            .values()
-            .filter(|p| self.is_runnable(p))
-            .map(|p| &p.task)
-            .collect();
-        tasks.sort_by_key(|task| task.spec.rank());
-        tasks
-    }
-
-    /// The attempts under way.
-    pub fn running(&self) -> impl Iterator<Item = (Lease, &Progress)> {
-        self.tasks
-            .values()
-            .filter(|p| matches!(p.state, TaskState::Running { .. }))
-            .map(|p| {
-                (
-                    Lease {
-                        task: p.task.id.clone(),
-                        attempt: p.attempts,
-                    },
-                    p,
-                )
-            })
-    }
-
-    /// Whether a player can start: one video rendition and the audio, or the only one there
-    /// is, have their first segments.
-    pub fn is_playable(&self) -> bool {
-        let begun = |wanted: fn(&RenditionKind) -> bool| {
-            let mut any = false;
-            let mut begun = false;
-            for published in self
-                .renditions
-                .values()
-                .filter(|p| wanted(&p.rendition.kind))
-            {
-                any = true;
-                begun |= !published.segments.is_empty();
-            }
-            begun || !any
-        };
-        !self.renditions.is_empty()
-            && begun(|kind| matches!(kind, RenditionKind::Video { .. }))
-            && begun(|kind| matches!(kind, RenditionKind::Audio { .. }))
-    }
-
-    /// What the video looks like, once the probe is done.
-    pub fn picture(&self) -> Option<Picture> {
-        let media = self.media.as_ref()?;
-        let (width, height) = media
-            .video
-            .as_ref()
-            .map_or((0, 0), |video| (video.display_width, video.display_height));
-        Some(Picture {
-            duration_ms: media.duration_ms,
-            width,
-            height,
-        })
-    }
-
-    /// Finished segments of those that are planned, in thousandths.
-    pub fn progress_permille(&self) -> u32 {
-        let planned = self.boundaries_us.len() * self.renditions.len();
-        let published: usize = self.renditions.values().map(|p| p.segments.len()).sum();
-        if planned == 0 {
-            return 0;
-        }
-        (published * 1000 / planned).min(1000) as u32
-    }
-
-    fn facts(&self, at_ms: i64, kinds: Vec<Kind>) -> Vec<Event> {
-        let fact = |event| Fact {
-            video: self.video,
-            owner: self.owner.clone(),
-            at_ms,
-            event,
-        };
-        kinds.into_iter().map(fact).collect()
+    fn is_planned(&self) -> bool {
+        !self.tasks.is_empty()
     }
 
     fn add_tasks(&mut self, tasks: &[Task]) {
@@ -518,212 +411,34 @@ impl Job {
         }
     }
 
-    fn is_runnable(&self, progress: &Progress) -> bool {
-        let settled = |id: &TaskId| {
-            self.tasks
-                .get(id)
-                .is_some_and(|p| matches!(p.state, TaskState::Done(_) | TaskState::GivenUp))
-        };
-        progress.state == TaskState::Waiting && progress.task.after.iter().all(settled)
-    }
-
-    fn start(&self, task: TaskId, worker: String, at_ms: i64) -> Result<Vec<Event>, Rejection> {
-        if self.end != End::Open {
-            return Err(Rejection::Ended);
-        }
-        let progress = self
-            .tasks
-            .get(&task)
-            .ok_or_else(|| Rejection::UnknownTask(task.clone()))?;
-        if !self.is_runnable(progress) {
-            return Err(Rejection::NotRunnable(task));
-        }
-        let lease = Lease {
-            task,
-            attempt: progress.attempts + 1,
-        };
-        Ok(self.facts(at_ms, vec![Kind::TaskStarted { lease, worker }]))
-    }
-
-    /// The running attempt that `lease` speaks of.
-    fn leased(&self, lease: &Lease) -> Result<&Progress, Rejection> {
-        let progress = self
-            .tasks
-            .get(&lease.task)
-            .ok_or_else(|| Rejection::UnknownTask(lease.task.clone()))?;
-        let running = matches!(progress.state, TaskState::Running { .. })
-            && progress.attempts == lease.attempt;
-        if self.end != End::Open || !running {
-            return Err(Rejection::NotLeased(lease.clone()));
-        }
-        Ok(progress)
-    }
-
-    fn publish(
-        &self,
-        lease: Lease,
-        rendition: RenditionId,
-        from: u32,
-        init: Option<Init>,
-        segments: Vec<Segment>,
-        at_ms: i64,
-    ) -> Result<Vec<Event>, Rejection> {
-        let progress = self.leased(&lease)?;
-        let published = match self.renditions.get(&rendition) {
-            Some(published) if progress.task.spec.makes(&rendition) => published,
-            Some(_) | None => return Err(Rejection::NotItsRendition(rendition)),
-        };
-        let have = published.segments.len() as u32;
-        if from > have {
-            return Err(Rejection::OutOfOrder {
-                rendition,
-                published: have,
-                from,
-            });
-        }
-        // A repeated report begins with what is there already.
-        let fresh: Vec<Segment> = segments.into_iter().skip((have - from) as usize).collect();
-        if fresh.is_empty() {
-            return Ok(vec![]);
-        }
-        let init = if published.init.is_some() {
-            None
-        } else {
-            Some(init.ok_or(Rejection::NoInit)?)
-        };
-        let event = Kind::SegmentsPublished {
-            lease,
-            rendition,
-            from: have,
-            init,
-            segments: fresh,
-        };
-        Ok(self.facts(at_ms, vec![event]))
-    }
-
-    fn finish(&self, lease: Lease, outcome: Outcome, at_ms: i64) -> Result<Vec<Event>, Rejection> {
-        if self.has_finished(&lease) {
-            return Ok(vec![]);
-        }
-        let progress = self.leased(&lease)?;
-        if !progress.task.spec.leaves(&outcome) {
-            return Err(Rejection::WrongOutcome(lease.task));
-        }
-        if let Outcome::Checked { .. } = &outcome {
-            if let Some((code, message)) = self.shortfall() {
-                return self.fail(lease, code, message, at_ms);
-            }
-            let kinds = vec![Kind::TaskFinished { lease, outcome }, Kind::Completed {}];
-            return Ok(self.facts(at_ms, kinds));
-        }
-        let Outcome::Probed { media } = &outcome else {
-            return Ok(self.facts(at_ms, vec![Kind::TaskFinished { lease, outcome }]));
-        };
-        match plan::after_probe(media) {
-            Ok(plan) => {
-                let ladder = Kind::LadderPlanned {
-                    media: media.clone(),
-                    boundaries_us: plan.boundaries_us,
-                    renditions: plan.renditions,
-                    tasks: plan.tasks,
-                };
-                Ok(self.facts(at_ms, vec![Kind::TaskFinished { lease, outcome }, ladder]))
-            }
-            Err((code, message)) => self.fail(lease, code, message, at_ms),
+    fn count_failure(&mut self, lease: &Lease, code: Code) {
+        if let Some(progress) = self.tasks.get_mut(&lease.task) {
+            progress.failures += 1;
+            progress.state = progress.after_mishap(code.blames_the_source());
         }
     }
 
-    fn has_finished(&self, lease: &Lease) -> bool {
-        self.tasks
-            .get(&lease.task)
-            .is_some_and(|p| p.attempts == lease.attempt && matches!(p.state, TaskState::Done(_)))
-    }
-
-    fn fail(
-        &self,
-        lease: Lease,
-        code: Code,
-        message: String,
-        at_ms: i64,
-    ) -> Result<Vec<Event>, Rejection> {
-        let progress = self.leased(&lease)?;
-        let over = code.blames_the_source() || progress.failures + 1 >= FAILURES_MAX;
-        let mut kinds = vec![Kind::TaskFailed {
-            lease: lease.clone(),
-            code,
-            message: message.clone(),
-        }];
-        if over && progress.task.required {
-            kinds.extend(self.cancellations(Some(&lease)));
-            kinds.push(Kind::Failed {
-                code,
-                message,
-                task: lease.task,
-                attempts: progress.attempts,
-            });
+    fn count_lost_lease(&mut self, lease: &Lease) {
+        if let Some(progress) = self.tasks.get_mut(&lease.task) {
+            progress.lost_leases += 1;
+            progress.state = progress.after_mishap(false);
         }
-        Ok(self.facts(at_ms, kinds))
-    }
-
-    fn lose_lease(&self, lease: Lease, at_ms: i64) -> Result<Vec<Event>, Rejection> {
-        let progress = self.leased(&lease)?;
-        let mut kinds = vec![Kind::LeaseLost {
-            lease: lease.clone(),
-        }];
-        if progress.lost_leases + 1 >= LOST_LEASES_MAX && progress.task.required {
-            kinds.extend(self.cancellations(Some(&lease)));
-            kinds.push(Kind::Failed {
-                code: Code::ProcessingStalled,
-                message: format!(
-                    "processing was started {} times and its worker vanished each time; retry it, or tell the operator",
-                    progress.attempts
-                ),
-                task: lease.task,
-                attempts: progress.attempts,
-            });
-        }
-        Ok(self.facts(at_ms, kinds))
-    }
-
-    /// The ends of all running attempts but `except`, which ends in its own way.
-    fn cancellations(&self, except: Option<&Lease>) -> Vec<Kind> {
-        self.running()
-            .map(|(lease, _)| lease)
-            .filter(|lease| Some(lease) != except)
-            .map(|lease| Kind::TaskCancelled { lease })
-            .collect()
-    }
-
-    /// Why this must not be called complete: something is missing, or shorter than the source.
-    fn shortfall(&self) -> Option<(Code, String)> {
-        let media = self.media.as_ref()?;
-        let longest_ms = self
-            .renditions
-            .values()
-            .map(Published::duration_ms)
-            .max()
-            .unwrap_or(0);
-        if longest_ms + plan::shorter_ms_max(media.duration_ms) < media.duration_ms {
-            let message = format!(
-                "the file says it lasts {:.1} s, but only {:.1} s could be read; it is cut off, upload it again",
-                media.duration_ms as f64 / 1000.0,
-                longest_ms as f64 / 1000.0
-            );
-            return Some((Code::SourceTruncated, message));
-        }
-        let mut counts = self
-            .renditions
-            .values()
-            .filter(|p| matches!(p.rendition.kind, RenditionKind::Video { .. }))
-            .map(|p| p.segments.iter().map(|s| u64::from(s.samples)).sum::<u64>());
-        let first = counts.next();
-        let uneven = counts.any(|count| Some(count) != first);
-        let empty = self.renditions.values().any(|p| p.segments.is_empty());
-        (uneven || empty).then(|| {
-            (
-                Code::ProcessingCrashed,
-                "not every rendition was made in full; retry the processing".to_owned(),
-            )
-        })
     }
 }
+
+impl Progress {
+    /// An optional task that has used up its chances is given up; a required one takes the
+    /// job with it, which another event says.
+    fn after_mishap(&self, is_hopeless: bool) -> TaskState {
+        let is_over =
+            is_hopeless || self.failures >= FAILURES_MAX || self.lost_leases >= LOST_LEASES_MAX;
+        if is_over && !self.task.required {
+            TaskState::GivenUp
+        } else {
+            TaskState::Waiting
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ const POSTER_SHORT_SIDE_MAX: u32 = 720;
 
 /// The video renditions of a source, largest first.
 pub fn of(video: &VideoTrack) -> Vec<Rendition> {
-    let short = video.display_width.min(video.display_height).max(2);
+    let short = even(video.display_width.min(video.display_height));
     let frame_rate = frame_rate(video);
     let mut sides: Vec<u32> = RUNGS
         .iter()
@@ -55,7 +55,7 @@ pub fn frame_rate(video: &VideoTrack) -> Ratio {
         Some(rate) if rate.num > 0 && rate.den > 0 => rate,
         Some(_) | None => Ratio { num: 30, den: 1 },
     };
-    if rate.num > FRAME_RATE_MAX * rate.den {
+    if is_faster(rate, FRAME_RATE_MAX) {
         return Ratio {
             num: FRAME_RATE_MAX,
             den: 1,
@@ -83,7 +83,7 @@ pub fn poster_size(video: &VideoTrack) -> (u32, u32) {
 fn rendition(video: &VideoTrack, side: u32, frame_rate: Ratio) -> Rendition {
     let (width, height) = scaled(video, side);
     let base = bitrate(side);
-    let bitrate_kbps = if frame_rate.num > 30 * frame_rate.den {
+    let bitrate_kbps = if is_faster(frame_rate, 30) {
         base * 3 / 2
     } else {
         base
@@ -99,6 +99,14 @@ fn rendition(video: &VideoTrack, side: u32, frame_rate: Ratio) -> Rendition {
     }
 }
 
+fn even(length: u32) -> u32 {
+    (length / 2 * 2).max(2)
+}
+
+pub(crate) fn is_faster(rate: Ratio, fps: u32) -> bool {
+    u64::from(rate.num) > u64::from(fps) * u64::from(rate.den)
+}
+
 /// The picture with `side` as its shorter side, in even sizes.
 fn scaled(video: &VideoTrack, side: u32) -> (u32, u32) {
     let (width, height) = (video.display_width.max(1), video.display_height.max(1));
@@ -107,7 +115,6 @@ fn scaled(video: &VideoTrack, side: u32) -> (u32, u32) {
         let exact = f64::from(length) * f64::from(side) / f64::from(short);
         (((exact / 2.0).round() as u32) * 2).max(2)
     };
-    let even = |length: u32| (length / 2 * 2).max(2);
     // Rounding up must not make it larger than the source.
     (
         scale(width).min(even(width)),
@@ -127,3 +134,6 @@ fn bitrate(side: u32) -> u32 {
         None => RUNGS[RUNGS.len() - 1].1,
     }
 }
+
+#[cfg(test)]
+mod tests;

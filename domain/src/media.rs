@@ -78,6 +78,15 @@ pub struct Init {
     pub timescale: u32,
 }
 
+impl Init {
+    /// Whether playlists can name it: what a worker read out of a stranger's file is not
+    /// trusted to be a codec.
+    pub fn is_usable(&self) -> bool {
+        let is_codec = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        self.timescale > 0 && !self.codec.is_empty() && self.codec.chars().all(is_codec)
+    }
+}
+
 /// One independently fetched piece of a rendition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {

@@ -27,6 +27,12 @@ const AUDIO_FRAME_US: u64 = 21_334;
 /// Sources longer than this are refused.
 pub const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
+/// Sources with more tracks, a larger picture or more frames per second are refused.
+pub const TRACKS_MAX: u32 = 16;
+pub const LONG_SIDE_MAX: u32 = 8192;
+pub const SHORT_SIDE_MAX: u32 = 4320;
+pub const SOURCE_FRAME_RATE_MAX: u32 = 120;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     pub id: TaskId,
@@ -111,18 +117,7 @@ pub struct Plan {
 
 /// The plan for a probed source, or why there is none.
 pub fn after_probe(media: &Media) -> Result<Plan, (Code, String)> {
-    if media.duration_ms == 0 {
-        return Err((
-            Code::SourceCorrupt,
-            "the file's duration cannot be told; it is damaged or empty".to_owned(),
-        ));
-    }
-    if media.duration_ms > DURATION_MS_MAX {
-        return Err((
-            Code::SourceTooLong,
-            "the file lasts longer than 12 hours, the most that is accepted".to_owned(),
-        ));
-    }
+    check(media)?;
     let mut renditions = vec![];
     let mut tasks = vec![];
     let mut frame_rate = None;
@@ -165,12 +160,6 @@ pub fn after_probe(media: &Media) -> Result<Plan, (Code, String)> {
         ));
         renditions.push(audio);
     }
-    if renditions.is_empty() {
-        return Err((
-            Code::SourceNotMedia,
-            "there is neither picture nor sound in this file".to_owned(),
-        ));
-    }
     let before_finish: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
     tasks.push(Task {
         id: TaskId("finish".to_owned()),
@@ -183,6 +172,60 @@ pub fn after_probe(media: &Media) -> Result<Plan, (Code, String)> {
         renditions,
         tasks,
     })
+}
+
+/// Why a source is refused, in words for who uploaded it.
+fn check(media: &Media) -> Result<(), (Code, String)> {
+    let refused = |code, message: String| Err((code, message));
+    if media.video.is_none() && media.audio.is_none() {
+        return refused(
+            Code::SourceNotMedia,
+            "there is neither picture nor sound in this file".to_owned(),
+        );
+    }
+    if media.duration_ms == 0 {
+        return refused(
+            Code::SourceCorrupt,
+            "the file's duration cannot be told; it is damaged or empty".to_owned(),
+        );
+    }
+    if media.duration_ms > DURATION_MS_MAX {
+        return refused(
+            Code::SourceTooLong,
+            "the file lasts longer than 12 hours, the most that is accepted".to_owned(),
+        );
+    }
+    if media.tracks > TRACKS_MAX {
+        return refused(
+            Code::SourceTooManyTracks,
+            format!(
+                "the file has {} tracks; at most {TRACKS_MAX} are accepted",
+                media.tracks
+            ),
+        );
+    }
+    let Some(video) = &media.video else {
+        return Ok(());
+    };
+    let (width, height) = (video.width, video.height);
+    if width.max(height) > LONG_SIDE_MAX || width.min(height) > SHORT_SIDE_MAX {
+        return refused(
+            Code::SourceTooLarge,
+            format!(
+                "the picture has {width}×{height} pixels; at most {LONG_SIDE_MAX}×{SHORT_SIDE_MAX} are accepted"
+            ),
+        );
+    }
+    let is_too_fast = |rate: Ratio| rate.den > 0 && ladder::is_faster(rate, SOURCE_FRAME_RATE_MAX);
+    if video.frame_rate.is_some_and(is_too_fast) {
+        return refused(
+            Code::SourceUnsupported,
+            format!(
+                "the picture has more than {SOURCE_FRAME_RATE_MAX} frames per second, the most that is accepted"
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// How much shorter than declared a source may turn out to be: rounding of containers, not a cut.
@@ -236,3 +279,6 @@ pub fn kind_name(kind: &RenditionKind) -> &'static str {
         RenditionKind::Audio { .. } => "audio",
     }
 }
+
+#[cfg(test)]
+mod tests;

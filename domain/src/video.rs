@@ -14,7 +14,10 @@ use crate::{
     decider::Decider,
     fact::Fact,
     id::{EventId, JobId, Owner, VideoId},
+    video::decide::check_request,
 };
+
+mod decide;
 
 pub type Event = Fact<Kind>;
 
@@ -262,6 +265,8 @@ pub struct Video {
     pub status: Status,
     pub playable: bool,
     pub details: Details,
+    /// As they were first asked for; a repeated request says the same.
+    pub requested: Details,
     pub declared: Declared,
     pub key: String,
     pub expires_at_ms: i64,
@@ -303,10 +308,7 @@ impl Decider for Video {
                 if self.status != Status::Unknown {
                     return self.same_request(&owner, &details, &declared);
                 }
-                check_details(&details)?;
-                if declared.file_name.chars().count() > FILE_NAME_CHARS_MAX {
-                    return Err(too_long("fileName", FILE_NAME_CHARS_MAX));
-                }
+                check_request(&details, &declared)?;
                 let event = Kind::UploadRequested {
                     details,
                     declared,
@@ -321,70 +323,28 @@ impl Decider for Video {
                 }])
             }
             Command::CompleteUpload { found, at_ms } => self.complete_upload(found, at_ms),
-            Command::ExpireUpload { at_ms } => match self.status {
-                Status::Uploading if at_ms >= self.expires_at_ms => {
-                    self.facts(at_ms, Kind::UploadExpired {})
-                }
-                _ => Ok(vec![]),
-            },
+            Command::ExpireUpload { at_ms } => self.expire_upload(at_ms),
             Command::ChangeDetails { by, changes, at_ms } => {
                 self.change_details(&by, changes, at_ms)
             }
             Command::RetryProcessing { by, at_ms } => self.retry_processing(&by, at_ms),
-            Command::Delete { by, at_ms } => {
-                self.may_be_changed_by(&by)?;
-                if self.status == Status::Deleted {
-                    return Ok(vec![]);
-                }
-                self.facts(
-                    at_ms,
-                    Kind::Deleted {
-                        key: self.key.clone(),
-                    },
-                )
-            }
+            Command::Delete { by, at_ms } => self.delete(&by, at_ms),
             Command::Playable {
                 job,
                 picture,
                 at_ms,
-            } => {
-                if !self.listens_to(job) || self.playable {
-                    return Ok(vec![]);
-                }
-                self.facts(at_ms, Kind::BecamePlayable { job, picture })
-            }
+            } => self.playable(job, picture, at_ms),
             Command::Ready {
                 job,
                 picture,
                 at_ms,
-            } => {
-                if !self.listens_to(job) {
-                    return Ok(vec![]);
-                }
-                let mut events = vec![];
-                if !self.playable {
-                    events.push(self.fact(
-                        at_ms,
-                        Kind::BecamePlayable {
-                            job,
-                            picture: picture.clone(),
-                        },
-                    ));
-                }
-                events.push(self.fact(at_ms, Kind::BecameReady { job, picture }));
-                Ok(events)
-            }
+            } => self.ready(job, picture, at_ms),
             Command::Fail {
                 job,
                 code,
                 message,
                 at_ms,
-            } => {
-                if !self.listens_to(job) {
-                    return Ok(vec![]);
-                }
-                self.facts(at_ms, Kind::ProcessingFailed { job, code, message })
-            }
+            } => self.fail(job, code, message, at_ms),
         }
     }
 
@@ -400,6 +360,7 @@ impl Decider for Video {
                 self.owner = fact.owner.clone();
                 self.status = Status::Uploading;
                 self.details = details.clone();
+                self.requested = details.clone();
                 self.declared = declared.clone();
                 self.key.clone_from(key);
                 self.expires_at_ms = *expires_at_ms;
@@ -417,7 +378,7 @@ impl Decider for Video {
             Kind::UploadRejected { .. } => self.status = Status::Failed,
             Kind::UploadExpired {} => self.status = Status::Expired,
             Kind::DetailsChanged { changes } => {
-                self.details = changes.clone().applied_to(self.details)
+                self.details = changes.clone().applied_to(self.details);
             }
             Kind::BecamePlayable { job, .. } => {
                 self.job = Some(*job);
@@ -443,185 +404,6 @@ impl Decider for Video {
             }
         }
         self
-    }
-}
-
-impl Video {
-    fn fact(&self, at_ms: i64, event: Kind) -> Event {
-        Fact {
-            video: self.id,
-            owner: self.owner.clone(),
-            at_ms,
-            event,
-        }
-    }
-
-    fn facts(&self, at_ms: i64, event: Kind) -> Result<Vec<Event>, Rejection> {
-        Ok(vec![self.fact(at_ms, event)])
-    }
-
-    /// A job reports only while the video is being processed, and only the current one.
-    fn listens_to(&self, job: JobId) -> bool {
-        self.status == Status::Processing
-            && self.job.is_none_or(|current| current == job)
-            && !self.past_jobs.contains(&job)
-    }
-
-    fn may_be_changed_by(&self, by: &By) -> Result<(), Rejection> {
-        if self.status == Status::Unknown {
-            return Err(Rejection::Unknown);
-        }
-        match by {
-            By::Owner(owner) if *owner != self.owner => Err(Rejection::NotOwner),
-            By::Owner(_) | By::Operator(_) | By::Platform => Ok(()),
-        }
-    }
-
-    fn same_request(
-        &self,
-        owner: &Owner,
-        details: &Details,
-        declared: &Declared,
-    ) -> Result<Vec<Event>, Rejection> {
-        if self.status == Status::Deleted {
-            return Err(Rejection::Deleted);
-        }
-        if self.owner != *owner || self.declared != *declared || self.details.title != details.title
-        {
-            return Err(Rejection::KeyReused);
-        }
-        Ok(vec![])
-    }
-
-    fn complete_upload(&self, found: Found, at_ms: i64) -> Result<Vec<Event>, Rejection> {
-        match self.status {
-            Status::Unknown => return Err(Rejection::Unknown),
-            Status::Deleted => return Err(Rejection::Deleted),
-            Status::Expired => return Err(Rejection::UploadExpired),
-            Status::Processing | Status::Ready | Status::Failed => return Ok(vec![]),
-            Status::Uploading => {}
-        }
-        if let Some(message) = self.mismatch(&found) {
-            return self.facts(
-                at_ms,
-                Kind::UploadRejected {
-                    code: Code::UploadMismatch,
-                    message,
-                },
-            );
-        }
-        let event = Kind::UploadCompleted {
-            key: self.key.clone(),
-            etag: found.etag,
-            size_bytes: found.size_bytes,
-        };
-        self.facts(at_ms, event)
-    }
-
-    /// How what arrived differs from what was declared, as a sentence.
-    fn mismatch(&self, found: &Found) -> Option<String> {
-        if found.size_bytes != self.declared.size_bytes {
-            return Some(format!(
-                "the file has {} bytes, but {} were declared; upload it again",
-                found.size_bytes, self.declared.size_bytes
-            ));
-        }
-        let declared = self.declared.checksum_sha256.as_ref()?;
-        (found.checksum_sha256.as_ref() != Some(declared)).then(|| {
-            "the file's SHA-256 is not the one that was declared; it was changed or damaged on its way, upload it again"
-                .to_owned()
-        })
-    }
-
-    fn change_details(
-        &self,
-        by: &By,
-        changes: Changes,
-        at_ms: i64,
-    ) -> Result<Vec<Event>, Rejection> {
-        self.may_be_changed_by(by)?;
-        if self.status == Status::Deleted {
-            return Err(Rejection::Deleted);
-        }
-        let after = changes.clone().applied_to(self.details.clone());
-        check_details(&after)?;
-        if after == self.details {
-            return Ok(vec![]);
-        }
-        self.facts(at_ms, Kind::DetailsChanged { changes })
-    }
-
-    fn retry_processing(&self, by: &By, at_ms: i64) -> Result<Vec<Event>, Rejection> {
-        self.may_be_changed_by(by)?;
-        match self.status {
-            Status::Deleted => Err(Rejection::Deleted),
-            Status::Failed => {
-                let source = self.source.clone().ok_or(Rejection::NoSource)?;
-                let event = Kind::ProcessingRetried {
-                    key: self.key.clone(),
-                    etag: source.etag,
-                    size_bytes: source.size_bytes,
-                };
-                self.facts(at_ms, event)
-            }
-            Status::Processing => Ok(vec![]),
-            Status::Unknown | Status::Uploading | Status::Ready | Status::Expired => {
-                Err(Rejection::NotFailed {
-                    status: self.status,
-                })
-            }
-        }
-    }
-}
-
-impl Changes {
-    #[must_use]
-    pub fn applied_to(self, details: Details) -> Details {
-        Details {
-            title: self.title.unwrap_or(details.title),
-            description: self.description.unwrap_or(details.description),
-            tags: self.tags.unwrap_or(details.tags),
-            visibility: self.visibility.unwrap_or(details.visibility),
-        }
-    }
-}
-
-fn check_details(details: &Details) -> Result<(), Rejection> {
-    if details.title.trim().is_empty() {
-        return Err(Rejection::Invalid {
-            field: "title",
-            problem: "a title is needed".to_owned(),
-        });
-    }
-    if details.title.chars().count() > TITLE_CHARS_MAX {
-        return Err(too_long("title", TITLE_CHARS_MAX));
-    }
-    if details.description.chars().count() > DESCRIPTION_CHARS_MAX {
-        return Err(too_long("description", DESCRIPTION_CHARS_MAX));
-    }
-    if details.tags.len() > TAGS_MAX {
-        return Err(Rejection::Invalid {
-            field: "tags",
-            problem: format!("at most {TAGS_MAX} tags"),
-        });
-    }
-    if details
-        .tags
-        .iter()
-        .any(|tag| tag.trim().is_empty() || tag.chars().count() > TAG_CHARS_MAX)
-    {
-        return Err(Rejection::Invalid {
-            field: "tags",
-            problem: format!("a tag has 1 to {TAG_CHARS_MAX} characters"),
-        });
-    }
-    Ok(())
-}
-
-fn too_long(field: &'static str, chars_max: usize) -> Rejection {
-    Rejection::Invalid {
-        field,
-        problem: format!("at most {chars_max} characters"),
     }
 }
 
@@ -655,3 +437,6 @@ pub fn source_asked_for(fact: &Event, event: EventId) -> Option<(JobId, crate::j
         | Kind::Deleted { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
