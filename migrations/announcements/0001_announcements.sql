@@ -6,7 +6,8 @@ create table checkpoint (
     single boolean primary key default true check (single),
     epoch text not null,
     commit bigint,
-    caught_up boolean not null default false
+    caught_up boolean not null default false,
+    last_event bigint
 );
 
 create table stopped_videos (

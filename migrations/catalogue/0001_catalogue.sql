@@ -8,7 +8,9 @@ create table checkpoint (
     -- The last commit position that was applied; null at the beginning.
     commit bigint,
     -- Whether it has been at the log's head once since it was built.
-    caught_up boolean not null default false
+    caught_up boolean not null default false,
+    -- The commit position of the last event of ours up to there: the log must still have it.
+    last_event bigint
 );
 
 -- Videos with an event that could not be applied. What came later for them was not applied either.

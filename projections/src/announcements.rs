@@ -18,6 +18,9 @@ mod apply;
 
 pub(crate) use apply::Announcements;
 
+/// The projection.
+pub(crate) type Projection = crate::store::Postgres<Announcements>;
+
 pub const NAME: &str = "announcements";
 pub(crate) const SCHEMA: &str = "announcements_g1";
 pub(crate) const CHANNEL: &str = "announcements";

@@ -22,6 +22,9 @@ mod rows;
 
 pub(crate) use apply::Catalogue;
 
+/// The projection.
+pub(crate) type Projection = crate::store::Postgres<Catalogue>;
+
 pub const NAME: &str = "catalogue";
 pub(crate) const SCHEMA: &str = "catalogue_g1";
 pub(crate) const CHANNEL: &str = "catalogue";

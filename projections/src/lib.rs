@@ -44,9 +44,13 @@ pub async fn run(config: Config, log: Log, stop: CancellationToken) -> anyhow::R
     let stop = stop.child_token();
     let _stop_the_others = stop.clone().drop_guard();
     tokio::try_join!(
-        runner::run(catalogue::Catalogue::new(&config.postgres_url)?, &log, &stop),
         runner::run(
-            announcements::Announcements::new(&config.postgres_url)?,
+            catalogue::Projection::new(&config.postgres_url)?,
+            &log,
+            &stop
+        ),
+        runner::run(
+            announcements::Projection::new(&config.postgres_url)?,
             &log,
             &stop
         ),

@@ -11,7 +11,7 @@
 //!
 //! All share one hash tag, so that one script may touch them all, in a cluster too:
 //! `{kinolog:popularity:0}:` followed by
-//! `checkpoint` (hash: epoch, commit, caught_up), `views` (hash: video → views), `hours` (set of hours),
+//! `checkpoint` (hash: epoch, commit, caught_up, last_event), `views` (hash: video → views), `hours` (set of hours),
 //! `hour:{hour}` (sorted set: video → views in that hour), `sessions:{video}:{day}` (set of view ids),
 //! `deleted` (set of videos), `stopped` (hash: video → why).
 
@@ -62,13 +62,15 @@ pub(crate) fn key(rest: impl std::fmt::Display) -> String {
 pub(crate) async fn checkpoint(
     redis: &mut ConnectionManager,
 ) -> anyhow::Result<Option<Checkpoint>> {
-    let (epoch, commit, caught_up): (Option<String>, Option<u64>, Option<u8>) = redis
-        .hmget(key("checkpoint"), &["epoch", "commit", "caught_up"])
-        .await?;
+    type Found = (Option<String>, Option<u64>, Option<u8>, Option<u64>);
+    let fields = ["epoch", "commit", "caught_up", "last_event"];
+    let (epoch, commit, caught_up, last_event): Found =
+        redis.hmget(key("checkpoint"), &fields).await?;
     Ok(epoch.map(|epoch| Checkpoint {
         epoch,
         commit,
         caught_up: caught_up == Some(1),
+        last_event,
     }))
 }
 
@@ -78,11 +80,7 @@ pub async fn views(reader: &Reader, videos: &[VideoId]) -> anyhow::Result<Vec<u6
         return Ok(vec![]);
     }
     let fields: Vec<String> = videos.iter().map(VideoId::to_string).collect();
-    let views: Vec<Option<u64>> = reader
-        .redis
-        .clone()
-        .hmget(key("views"), &fields)
-        .await?;
+    let views: Vec<Option<u64>> = reader.redis.clone().hmget(key("views"), &fields).await?;
     Ok(views.into_iter().map(Option::unwrap_or_default).collect())
 }
 
@@ -139,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_view_weighs_half_after_a_day() {
-        let (old, new) = (VideoId(uuid::Uuid::from_u128(1)), VideoId(uuid::Uuid::from_u128(2)));
+        let (old, new) = (
+            VideoId(uuid::Uuid::from_u128(1)),
+            VideoId(uuid::Uuid::from_u128(2)),
+        );
         let mut hours = vec![vec![]; 25];
         hours[24] = vec![(old.to_string(), 3.0)];
         hours[0] = vec![(new.to_string(), 2.0)];

@@ -29,6 +29,8 @@ pub const OFFSET_MAX: usize = 10_000;
 
 pub const NAME: &str = "search";
 
+const UNPOISONED: &str = "nothing panics while it holds this lock";
+
 /// A cheap handle.
 #[derive(Clone)]
 pub struct Index {
@@ -37,7 +39,9 @@ pub struct Index {
 
 struct Shared {
     dir: PathBuf,
-    open: Mutex<documents::Open>,
+    /// `None` after the disk failed, until it is opened again.
+    open: Mutex<Option<documents::Open>>,
+    view: Mutex<documents::View>,
     /// What searches see.
     progress: watch::Sender<Progress>,
 }
@@ -59,12 +63,13 @@ pub struct Hits {
 impl Index {
     /// Opens the index in `dir`, or begins a new one there. Blocks for the disk.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        let (open, progress) = documents::Open::new(dir)?;
+        let open = documents::Open::new(dir)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
-                open: Mutex::new(open),
-                progress: watch::channel(progress).0,
+                view: Mutex::new(open.view()),
+                progress: watch::channel(open.progress()).0,
+                open: Mutex::new(Some(open)),
             }),
         })
     }
@@ -87,11 +92,9 @@ impl Index {
         offset: usize,
         first: usize,
     ) -> anyhow::Result<Hits> {
-        let searcher = {
-            let open = self.shared.open.lock().expect("no panic while locked");
-            open.reader.searcher()
-        };
-        query::search(&searcher, query, viewer, offset, first)
+        let view = self.shared.view.lock().expect(UNPOISONED).clone();
+        let searcher = view.reader.searcher();
+        query::search(&searcher, view.fields, query, viewer, offset, first)
     }
 
     /// Where the index stands.
@@ -112,5 +115,39 @@ impl Index {
         tokio::time::timeout(timeout, reached)
             .await
             .is_ok_and(|reached| reached.is_ok())
+    }
+}
+
+impl Shared {
+    /// Opens the index if it is not. Blocks for the disk.
+    fn with_open<T>(
+        &self,
+        work: impl FnOnce(&mut documents::Open) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut slot = self.open.lock().expect(UNPOISONED);
+        if let Some(open) = slot.as_mut() {
+            return work(open);
+        }
+        let open = slot.insert(documents::Open::new(&self.dir)?);
+        self.show(open);
+        work(open)
+    }
+
+    /// Lets go of the index, of everything that is pending, and of the lock on the folder.
+    fn close(&self) {
+        *self.open.lock().expect(UNPOISONED) = None;
+    }
+
+    fn begin_anew(&self) -> anyhow::Result<()> {
+        let mut slot = self.open.lock().expect(UNPOISONED);
+        *slot = None;
+        let open = slot.insert(documents::Open::begin(&self.dir)?);
+        self.show(open);
+        Ok(())
+    }
+
+    fn show(&self, open: &documents::Open) {
+        *self.view.lock().expect(UNPOISONED) = open.view();
+        self.progress.send_replace(open.progress());
     }
 }

@@ -1,0 +1,382 @@
+//! What every projection has in common: follows the log from the stored checkpoint, in batches.
+//!
+//! # Invariants
+//!
+//! * A batch that was refused by the fence leads back to the stored checkpoint, never around it.
+//! * Nothing is skipped: a store that is away is waited for, however long.
+//! * A read model of another log, or one that knows more than its log, is left alone, loudly.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use domain::{
+    fact::AnyEvent,
+    id::{JobId, VideoId},
+};
+use eventlog::{Epoch, Followed, Log, Recorded};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Checkpoint;
+
+const BATCH_EVENTS_MAX: usize = 500;
+const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
+
+/// How often an idle projection looks whether its store still knows what it wrote there.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// A piece of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// The commit position it begins after; `None` at the beginning of the log.
+    pub from: Option<u64>,
+    /// The last commit position it covers, whether or not there is an event of ours.
+    pub to: Option<u64>,
+    pub events: Vec<Recorded>,
+    /// The end of the log was reached with it.
+    pub caught_up: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Applied {
+    Yes,
+    /// The store stands elsewhere: nothing was written.
+    Fenced,
+}
+
+/// A read model that is written. An error means that the store is away, or answers as if it were:
+/// the same is tried again.
+pub(crate) trait Projection: Send {
+    const NAME: &'static str;
+    /// What to do to have it rebuilt from the log.
+    const REBUILD: &'static str;
+
+    /// Makes the store ready to be written, and says where it stands.
+    async fn prepare(&mut self, epoch: Epoch) -> anyhow::Result<Checkpoint>;
+
+    /// Where the store stands; `None` if it lost everything.
+    async fn checkpoint(&mut self) -> anyhow::Result<Option<Checkpoint>>;
+
+    /// Applies the whole batch and moves the checkpoint, or neither.
+    async fn apply(&mut self, epoch: Epoch, batch: &Batch) -> anyhow::Result<Applied>;
+}
+
+/// Keeps the read model up to date until `stop`; fails only when going on would be wrong.
+pub(crate) async fn run<P: Projection>(
+    projection: P,
+    log: &Log,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = follow_for_ever(projection, log, stop) => ended,
+    }
+}
+
+async fn follow_for_ever<P: Projection>(
+    mut projection: P,
+    log: &Log,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let epoch = epoch(log, P::NAME).await;
+        let mut back_off = BackOff::new(P::NAME);
+        let checkpoint = loop {
+            match projection.prepare(epoch).await {
+                Ok(checkpoint) => break checkpoint,
+                Err(error) => back_off.wait("prepare the store", &error).await,
+            }
+        };
+        check_epoch(P::NAME, P::REBUILD, &checkpoint, epoch)?;
+        check_head(P::NAME, P::REBUILD, &checkpoint, log).await?;
+        tracing::info!(
+            projection = P::NAME,
+            commit = checkpoint.commit,
+            "{} follows the log",
+            P::NAME
+        );
+        let following = stop.child_token();
+        let _stop_following = following.clone().drop_guard();
+        let events = log.follow(checkpoint.commit, following);
+        apply_until_fenced(&mut projection, epoch, checkpoint, events).await;
+        tracing::warn!(
+            projection = P::NAME,
+            "the checkpoint of {} is not where it was left, following from there",
+            P::NAME
+        );
+    }
+}
+
+/// Returns when the store stands elsewhere than we left it.
+async fn apply_until_fenced<P: Projection>(
+    projection: &mut P,
+    epoch: Epoch,
+    checkpoint: Checkpoint,
+    mut events: mpsc::Receiver<Followed>,
+) {
+    let Checkpoint {
+        mut commit,
+        mut caught_up,
+        ..
+    } = checkpoint;
+    let mut back_off = BackOff::new(P::NAME);
+    loop {
+        let Ok(batch) = tokio::time::timeout(LOOK_EVERY, next_batch(&mut events, commit)).await
+        else {
+            match projection.checkpoint().await {
+                Ok(Some(found)) if found.commit == commit => continue,
+                Ok(_) => return,
+                Err(error) => {
+                    back_off.wait("read the checkpoint", &error).await;
+                    continue;
+                }
+            }
+        };
+        // The follower ends only with us.
+        let Some(batch) = batch else { return };
+        if batch.to == commit && batch.events.is_empty() && (caught_up || !batch.caught_up) {
+            continue;
+        }
+        let applied = loop {
+            match projection.apply(epoch, &batch).await {
+                Ok(applied) => break applied,
+                // Whether it was written is not known: the fence will tell.
+                Err(error) => back_off.wait("apply a batch", &error).await,
+            }
+        };
+        if applied == Applied::Fenced {
+            return;
+        }
+        back_off.reset();
+        commit = batch.to;
+        caught_up |= batch.caught_up;
+        measure(P::NAME, &batch);
+    }
+}
+
+/// What there is by now, or the next thing that comes. `None` when the follower has ended.
+async fn next_batch(events: &mut mpsc::Receiver<Followed>, from: Option<u64>) -> Option<Batch> {
+    let mut batch = Batch {
+        from,
+        to: from,
+        ..Batch::default()
+    };
+    batch.add(events.recv().await?);
+    // No await from here on: what was taken out of the channel is not lost.
+    let deadline = Instant::now() + BATCH_TIME_MAX;
+    while batch.events.len() < BATCH_EVENTS_MAX && Instant::now() < deadline {
+        let Ok(followed) = events.try_recv() else {
+            break;
+        };
+        batch.add(followed);
+    }
+    Some(batch)
+}
+
+impl Batch {
+    fn add(&mut self, followed: Followed) {
+        match followed {
+            Followed::Event(recorded) => {
+                // Positions start at 0, so that `None` is before all of them.
+                if Some(recorded.commit) > self.to {
+                    self.to = Some(recorded.commit);
+                    self.events.push(recorded);
+                }
+            }
+            Followed::Checkpoint(commit) => self.to = self.to.max(Some(commit)),
+            Followed::CaughtUp => self.caught_up = true,
+        }
+    }
+
+    pub(crate) fn last_event(&self) -> Option<u64> {
+        self.events.last().map(|recorded| recorded.commit)
+    }
+}
+
+pub(crate) async fn epoch(log: &Log, name: &'static str) -> Epoch {
+    let mut back_off = BackOff::new(name);
+    loop {
+        match log.epoch().await {
+            Ok(epoch) => return epoch,
+            Err(error) => back_off.wait("read the log's epoch", &error.into()).await,
+        }
+    }
+}
+
+/// Whether a read model knows an event that its log has not. Where the log's last event is not known,
+/// nothing can be said.
+pub(crate) fn is_ahead(last_event: Option<u64>, head: Option<u64>) -> bool {
+    head.is_some() && last_event > head
+}
+
+/// The last event of ours in the log.
+pub(crate) async fn head(log: &Log, name: &'static str) -> Option<u64> {
+    let mut back_off = BackOff::new(name);
+    loop {
+        match log.head().await {
+            Ok(head) => return head,
+            Err(error) => back_off.wait("read the log's head", &error.into()).await,
+        }
+    }
+}
+
+fn check_epoch(
+    name: &str,
+    rebuild: &str,
+    checkpoint: &Checkpoint,
+    epoch: Epoch,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        checkpoint.epoch == epoch.to_string(),
+        "the read model {name} belongs to another log: it was built from epoch {}, this log is epoch {epoch}. \
+         Name the log it belongs to, or have it rebuilt from this one: {rebuild}",
+        checkpoint.epoch,
+    );
+    Ok(())
+}
+
+/// A log that was restored from a backup has forgotten what the read model still tells.
+async fn check_head(
+    name: &'static str,
+    rebuild: &str,
+    checkpoint: &Checkpoint,
+    log: &Log,
+) -> anyhow::Result<()> {
+    let Some(last_event) = checkpoint.last_event else {
+        return Ok(());
+    };
+    let head = head(log, name).await;
+    anyhow::ensure!(
+        !is_ahead(Some(last_event), head),
+        "the read model {name} is ahead of its log: it knows the event at {last_event}, the log ends at {}. \
+         The log has lost its end, for example by being restored from a backup. Have it rebuilt: {rebuild}",
+        head.unwrap_or(0),
+    );
+    Ok(())
+}
+
+fn measure(name: &'static str, batch: &Batch) {
+    if let Some(to) = batch.to {
+        metrics::gauge!("kinolog_projection_position", "projection" => name).set(to as f64);
+    }
+    let last = batch.events.iter().rev().find_map(at_ms);
+    let lag_ms = match last {
+        Some(at_ms) if !batch.caught_up => (now_ms() - at_ms).max(0),
+        _ => 0,
+    };
+    metrics::gauge!("kinolog_projection_lag_seconds", "projection" => name)
+        .set(lag_ms as f64 / 1000.0);
+}
+
+fn at_ms(recorded: &Recorded) -> Option<i64> {
+    Some(match recorded.event.as_ref().ok()? {
+        AnyEvent::Video(fact) => fact.at_ms,
+        AnyEvent::Job(fact) => fact.at_ms,
+        AnyEvent::Views(fact) => fact.at_ms,
+    })
+}
+
+/// For measuring only: no read model depends on the clock.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+/// What an event stands for when it cannot be read: all that is left is its stream's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Video(VideoId),
+    Job(JobId),
+    Unknown,
+}
+
+pub(crate) fn subject(recorded: &Recorded) -> Subject {
+    match &recorded.event {
+        Ok(AnyEvent::Video(fact)) => Subject::Video(fact.video),
+        Ok(AnyEvent::Job(fact)) => Subject::Video(fact.video),
+        Ok(AnyEvent::Views(fact)) => Subject::Video(fact.video),
+        Err(_) => subject_of_stream(&recorded.stream),
+    }
+}
+
+fn subject_of_stream(stream: &str) -> Subject {
+    const UUID_CHARS: usize = 36;
+    let Some((category, rest)) = stream.split_once('-') else {
+        return Subject::Unknown;
+    };
+    let Some(id) = rest.get(..UUID_CHARS) else {
+        return Subject::Unknown;
+    };
+    match category {
+        "video" | "views" => id.parse().map_or(Subject::Unknown, Subject::Video),
+        "job" => id.parse().map_or(Subject::Unknown, Subject::Job),
+        _ => Subject::Unknown,
+    }
+}
+
+/// Says once what is wrong, and waits longer each time.
+pub(crate) struct BackOff {
+    name: &'static str,
+    next: Duration,
+}
+
+impl BackOff {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            next: BACK_OFF_MIN,
+        }
+    }
+
+    pub(crate) async fn wait(&mut self, doing: &str, error: &anyhow::Error) {
+        if self.next == BACK_OFF_MIN {
+            tracing::warn!(
+                projection = self.name,
+                error = format!("{error:#}"),
+                "{} failed to {doing}, trying until it works",
+                self.name
+            );
+        }
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(BACK_OFF_MAX);
+    }
+
+    fn reset(&mut self) {
+        self.next = BACK_OFF_MIN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_video_of_an_unreadable_event_is_known_by_its_stream() {
+        let id = "0198f2a0-0000-7000-8000-000000000001";
+        let video = Subject::Video(id.parse().unwrap());
+        assert_eq!(subject_of_stream(&format!("video-{id}")), video);
+        assert_eq!(subject_of_stream(&format!("views-{id}-2026-01-31")), video);
+        assert_eq!(
+            subject_of_stream(&format!("job-{id}")),
+            Subject::Job(id.parse().unwrap())
+        );
+        assert_eq!(subject_of_stream("video-x"), Subject::Unknown);
+        assert_eq!(subject_of_stream("platform"), Subject::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_batch_takes_what_is_there_and_moves_over_gaps() {
+        let (sender, mut events) = mpsc::channel(8);
+        sender.send(Followed::Checkpoint(7)).await.unwrap();
+        sender.send(Followed::CaughtUp).await.unwrap();
+        let batch = next_batch(&mut events, Some(3)).await.unwrap();
+        assert_eq!((batch.from, batch.to), (Some(3), Some(7)));
+        assert!(batch.caught_up && batch.events.is_empty());
+        drop(sender);
+        assert!(next_batch(&mut events, Some(7)).await.is_none());
+    }
+}

@@ -1,0 +1,375 @@
+//! Read models in PostgreSQL: a schema each, with its checkpoint and its stopped videos.
+//!
+//! # Invariants
+//!
+//! * Rows, checkpoint and notifications are one transaction, which begins with the fence.
+//! * The video of an event that cannot be applied is stopped: what comes later for it is not applied
+//!   either, until the read model is rebuilt by a program that can.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    marker::PhantomData,
+    num::TryFromIntError,
+    time::Duration,
+};
+
+use anyhow::Context;
+use domain::{
+    fact::AnyEvent,
+    id::{JobId, VideoId},
+};
+use eventlog::{Epoch, Recorded};
+use sqlx::{
+    Connection, PgConnection, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{
+    announcements, catalogue,
+    runner::{Applied, Batch, Projection, Subject, subject},
+};
+
+static CATALOGUE: Migrator = sqlx::migrate!("../migrations/catalogue");
+static ANNOUNCEMENTS: Migrator = sqlx::migrate!("../migrations/announcements");
+
+/// Whoever migrates holds this advisory lock: "kinolog" in ASCII.
+const MIGRATING: i64 = 0x006b_696e_6f6c_6f67;
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A projection writes through one connection, and looks through the same.
+const CONNECTIONS_MAX: u32 = 1;
+
+/// Where a read model stands, as its store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub epoch: String,
+    /// `None` at the beginning of the log.
+    pub commit: Option<u64>,
+    pub caught_up: bool,
+    /// The commit position of the last event up to there: what its log must still have.
+    pub last_event: Option<u64>,
+}
+
+/// Why an event was not applied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unapplied {
+    #[error(transparent)]
+    Store(#[from] sqlx::Error),
+    #[error("a number is larger than a table can hold")]
+    Number(#[from] TryFromIntError),
+    #[error(transparent)]
+    Unreadable(#[from] anyhow::Error),
+}
+
+/// The rows of one read model.
+pub(crate) trait Rows: Send {
+    const NAME: &'static str;
+    const SCHEMA: &'static str;
+    const CHANNEL: &'static str;
+    const REBUILD: &'static str;
+
+    /// Whether events of this type can change anything here.
+    fn concerns(type_name: &str) -> bool;
+
+    /// Applies one event. What listeners should hear goes into `news`.
+    async fn apply(
+        tx: &mut PgConnection,
+        recorded: &Recorded,
+        event: &AnyEvent,
+        news: &mut BTreeSet<String>,
+    ) -> Result<(), Unapplied>;
+
+    /// Once per batch that has events, after them.
+    async fn tidy(tx: &mut PgConnection, events: &[Recorded]) -> sqlx::Result<()>;
+
+    /// Whose job this is, for an event that does not say so itself.
+    async fn video_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<Option<VideoId>>;
+}
+
+pub(crate) struct Postgres<R> {
+    url: String,
+    pool: PgPool,
+    stopped: HashSet<VideoId>,
+    rows: PhantomData<R>,
+}
+
+impl<R: Rows> Postgres<R> {
+    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            url: url.to_owned(),
+            pool: pool(url, R::SCHEMA, CONNECTIONS_MAX)?,
+            stopped: HashSet::new(),
+            rows: PhantomData,
+        })
+    }
+}
+
+impl<R: Rows> Projection for Postgres<R> {
+    const NAME: &'static str = R::NAME;
+    const REBUILD: &'static str = R::REBUILD;
+
+    async fn prepare(&mut self, epoch: Epoch) -> anyhow::Result<Checkpoint> {
+        migrate(&self.url).await?;
+        sqlx::query!(
+            "insert into checkpoint (epoch) values ($1) on conflict do nothing",
+            epoch.to_string()
+        )
+        .execute(&self.pool)
+        .await?;
+        let stopped = sqlx::query_scalar!("select video from stopped_videos")
+            .fetch_all(&self.pool)
+            .await?;
+        self.stopped = stopped.into_iter().map(VideoId).collect();
+        let checkpoint = checkpoint(&self.pool).await?;
+        checkpoint.context("the checkpoint is gone again")
+    }
+
+    async fn checkpoint(&mut self) -> anyhow::Result<Option<Checkpoint>> {
+        checkpoint(&self.pool).await
+    }
+
+    async fn apply(&mut self, epoch: Epoch, batch: &Batch) -> anyhow::Result<Applied> {
+        match self.apply_all(epoch, batch, Care::Little).await {
+            Err(Unapplied::Store(error)) if !is_about_the_event(&error) => Err(error.into()),
+            // An event is at fault. Find out which, with a savepoint for each.
+            Err(_) => Ok(self.apply_all(epoch, batch, Care::Great).await?),
+            Ok(applied) => Ok(applied),
+        }
+    }
+}
+
+/// Whether each event has its own savepoint, so that those before it survive its failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Care {
+    Little,
+    Great,
+}
+
+impl<R: Rows> Postgres<R> {
+    async fn apply_all(
+        &mut self,
+        epoch: Epoch,
+        batch: &Batch,
+        care: Care,
+    ) -> Result<Applied, Unapplied> {
+        let mut tx = self.pool.begin().await?;
+        if !advance(&mut tx, epoch, batch).await? {
+            return Ok(Applied::Fenced);
+        }
+        let mut news = BTreeSet::new();
+        let mut stopped = vec![];
+        for recorded in batch.events.iter().filter(|r| R::concerns(&r.type_name)) {
+            let video = Self::video_of(&mut tx, recorded).await?;
+            if self.stopped.contains(&video) || stopped.contains(&video) {
+                continue;
+            }
+            let applied = match (&recorded.event, care) {
+                (Err(error), _) => Err(Unapplied::Unreadable(anyhow::anyhow!("{error}"))),
+                (Ok(event), Care::Little) => {
+                    R::apply(&mut tx, recorded, event, &mut news).await?;
+                    Ok(())
+                }
+                (Ok(event), Care::Great) => {
+                    Self::apply_carefully(&mut tx, recorded, event, &mut news).await?
+                }
+            };
+            if let Err(error) = applied {
+                stop(&mut tx, R::NAME, video, recorded, &error).await?;
+                stopped.push(video);
+            }
+        }
+        if !batch.events.is_empty() {
+            R::tidy(&mut tx, &batch.events).await?;
+        }
+        notify(&mut tx, R::CHANNEL, news).await?;
+        tx.commit().await?;
+        self.stopped.extend(stopped);
+        Ok(Applied::Yes)
+    }
+
+    /// The inner result is the event's fault, the outer one the store's.
+    async fn apply_carefully(
+        tx: &mut PgConnection,
+        recorded: &Recorded,
+        event: &AnyEvent,
+        news: &mut BTreeSet<String>,
+    ) -> Result<Result<(), Unapplied>, Unapplied> {
+        let mut savepoint = tx.begin().await?;
+        match R::apply(&mut savepoint, recorded, event, news).await {
+            Ok(()) => {
+                savepoint.commit().await?;
+                Ok(Ok(()))
+            }
+            Err(Unapplied::Store(error)) if !is_about_the_event(&error) => Err(error.into()),
+            Err(error) => {
+                savepoint.rollback().await?;
+                Ok(Err(error))
+            }
+        }
+    }
+
+    async fn video_of(tx: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<VideoId> {
+        Ok(match subject(recorded) {
+            Subject::Video(video) => video,
+            // A job nobody knows stands for itself, so that it is stopped and seen at least.
+            Subject::Job(job) => R::video_of(tx, job).await?.unwrap_or(VideoId(job.0)),
+            Subject::Unknown => VideoId::default(),
+        })
+    }
+}
+
+/// The fence: moves the checkpoint if it is where the batch begins. Locks it until the transaction ends.
+async fn advance(tx: &mut PgConnection, epoch: Epoch, batch: &Batch) -> Result<bool, Unapplied> {
+    let from = batch.from.map(i64::try_from).transpose()?;
+    let to = batch.to.map(i64::try_from).transpose()?;
+    let last_event = batch.last_event().map(i64::try_from).transpose()?;
+    let moved = sqlx::query!(
+        "update checkpoint set commit = $1, caught_up = caught_up or $2, last_event = coalesce($5, last_event)
+         where epoch = $3 and commit is not distinct from $4",
+        to,
+        batch.caught_up,
+        epoch.to_string(),
+        from,
+        last_event
+    )
+    .execute(tx)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+async fn stop(
+    tx: &mut PgConnection,
+    name: &'static str,
+    video: VideoId,
+    recorded: &Recorded,
+    error: &Unapplied,
+) -> Result<(), Unapplied> {
+    tracing::error!(
+        projection = name,
+        video.id = %video,
+        event.position = recorded.commit,
+        event.type_name = recorded.type_name,
+        error = %error,
+        "{name} stopped video {video}: an event cannot be applied; rebuild it with a program that can"
+    );
+    metrics::counter!("kinolog_projection_stopped_videos", "projection" => name).increment(1);
+    sqlx::query!(
+        "insert into stopped_videos (video, commit, type_name, error) values ($1, $2, $3, $4)
+         on conflict do nothing",
+        video.0,
+        i64::try_from(recorded.commit)?,
+        recorded.type_name,
+        // What PostgreSQL refused may stand in the message.
+        error.to_string().replace('\0', "\u{fffd}")
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Heard by listeners when the transaction commits.
+async fn notify(
+    tx: &mut PgConnection,
+    channel: &str,
+    news: BTreeSet<String>,
+) -> Result<(), Unapplied> {
+    if news.is_empty() {
+        return Ok(());
+    }
+    let news: Vec<String> = news.into_iter().collect();
+    sqlx::query!(
+        "select pg_notify($1, news) from unnest($2::text[]) as news",
+        channel,
+        &news
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(())
+}
+
+/// Whether the same event would fail again, as opposed to a store that is away, busy or broken.
+fn is_about_the_event(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // Data exception, integrity constraint, program limit.
+            ["22", "23", "54"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
+
+/// Connects when it is first used.
+pub(crate) fn pool(url: &str, schema: &str, connections_max: u32) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = url.parse().context("failed to read the PostgreSQL URL")?;
+    Ok(PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options.options([("search_path", schema)])))
+}
+
+/// `None` where nothing was built yet.
+pub(crate) async fn checkpoint(pool: &PgPool) -> anyhow::Result<Option<Checkpoint>> {
+    let found = sqlx::query!("select epoch, commit, caught_up, last_event from checkpoint")
+        .fetch_optional(pool)
+        .await;
+    let row = match found {
+        Ok(row) => row,
+        Err(error) if is_undefined_table(&error) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Checkpoint {
+        epoch: row.epoch,
+        commit: row.commit.map(u64::try_from).transpose()?,
+        caught_up: row.caught_up,
+        last_event: row.last_event.map(u64::try_from).transpose()?,
+    }))
+}
+
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| code == "42P01")
+}
+
+pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
+    migrate_schema(
+        url,
+        catalogue::SCHEMA,
+        "create schema if not exists catalogue_g1",
+        &CATALOGUE,
+    )
+    .await?;
+    migrate_schema(
+        url,
+        announcements::SCHEMA,
+        "create schema if not exists announcements_g1",
+        &ANNOUNCEMENTS,
+    )
+    .await
+}
+
+async fn migrate_schema(
+    url: &str,
+    schema: &'static str,
+    create: &'static str,
+    migrator: &Migrator,
+) -> anyhow::Result<()> {
+    let options: PgConnectOptions = url.parse().context("failed to read the PostgreSQL URL")?;
+    let options = options.options([("search_path", schema)]);
+    let mut connection = PgConnection::connect_with(&options).await?;
+    // Released with the connection.
+    sqlx::query!("select pg_advisory_lock($1)", MIGRATING)
+        .fetch_one(&mut connection)
+        .await?;
+    sqlx::query(create).execute(&mut connection).await?;
+    let migrated = migrator.run(&mut connection).await;
+    connection.close().await?;
+    migrated.with_context(|| format!("failed to migrate {schema}"))
+}
