@@ -1,0 +1,142 @@
+//! An EventStoreDB-compatible node on one disk: the log of a Kinolog on a laptop.
+//!
+//! What a record goes through: a call ([`grpc`]) puts it in the writer's queue; the
+//! writer decides it together with what else is waiting ([`group`]), appends the group to
+//! a segment file and syncs once ([`writer`]); then the index shows it ([`index`]),
+//! readers and subscriptions find it there and read it from the file ([`store`]).
+//!
+//! # Invariants
+//!
+//! * Nothing is acknowledged or shown to anybody before it is durable.
+//! * The segment files are the only truth; everything else is derived from them.
+//! * See [`limits`] for the maximum of everything.
+
+mod disk;
+mod expect;
+mod filter;
+mod group;
+mod grpc;
+mod index;
+pub mod limits;
+mod metadata;
+mod protocol;
+mod record;
+mod recovery;
+mod segment;
+mod socket;
+mod store;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+
+pub use disk::{Disk, DiskFile, Folder};
+
+/// Where the log is and how it is cut.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub dir: PathBuf,
+    /// A segment file is closed before it would grow past this.
+    pub segment_bytes: u64,
+}
+
+impl Config {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: limits::SEGMENT_BYTES,
+        }
+    }
+}
+
+/// Opens the log in the folder and serves it until `stop`; connections made before it is
+/// open wait. An error means that the log cannot be opened, or written any more.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let dir = config.dir.clone();
+    let disk = tokio::task::spawn_blocking(move || Folder::open(&dir))
+        .await
+        .context("the opening was cut short")??;
+    serve_on(Arc::new(disk), config.segment_bytes, listener, stop).await
+}
+
+/// The same on any [`Disk`].
+pub async fn serve_on(
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    ensure!(
+        address.ip().is_loopback(),
+        "the event store has no passwords: it listens on loopback addresses only, not {address}",
+    );
+    let opened = disk.clone();
+    let (index, tail) = tokio::task::spawn_blocking(move || recovery::open(&*opened))
+        .await
+        .context("the opening was cut short")??;
+    tracing::info!(
+        events = index.len(),
+        position = tail.position,
+        "opened the log: {} events",
+        index.len()
+    );
+    let store = Arc::new(store::Store::new(index));
+    let (queue, mut written) = writer::start(disk, store.clone(), tail, segment_bytes)?;
+
+    // Also stops when this future is dropped or fails.
+    let stop = stop.child_token();
+    let _stop_all = stop.clone().drop_guard();
+    let tasks = TaskTracker::new();
+    let node = grpc::Node::new(store, queue, tasks.clone(), stop.clone());
+    let routes = grpc::routes(node, address);
+    let mut server = Box::pin(
+        Server::builder()
+            .max_concurrent_streams(limits::CALLS_PER_CONNECTION_MAX)
+            .initial_stream_window_size(1024 * 1024)
+            .initial_connection_window_size(4 * 1024 * 1024)
+            .http2_keepalive_interval(Some(limits::KEEPALIVE))
+            .http2_keepalive_timeout(Some(limits::KEEPALIVE))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(
+                socket::connections(listener),
+                stop.clone().cancelled_owned(),
+            ),
+    );
+    tracing::info!("serving the log on {address}");
+
+    let failed = tokio::select! {
+        served = &mut server => return served.context("failed to serve"),
+        ended = &mut written => Some(ended),
+        () = stop.cancelled() => None,
+    };
+    stop.cancel();
+    tasks.close();
+    let end = async { tokio::join!(&mut server, tasks.wait()).0 };
+    match tokio::time::timeout(limits::STOP_GRACE, end).await {
+        Ok(served) => served.context("failed to serve")?,
+        Err(_) => tracing::warn!("clients were still connected at the end"),
+    }
+    // The writer ends, and unlocks the folder, once nobody can ask it for anything.
+    drop(server);
+    let ended = match failed {
+        Some(ended) => ended,
+        None => match tokio::time::timeout(limits::STOP_GRACE, written).await {
+            Ok(ended) => ended,
+            Err(_) => return Ok(()),
+        },
+    };
+    ended
+        .context("the writer vanished")?
+        .context("the log cannot be written")
+}

@@ -1,1 +1,101 @@
-fn main() {}
+//! `kinolog-eventstore`: the node as a process of its own.
+
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::{Parser, Subcommand};
+use kinolog_eventstore::Config;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// An EventStoreDB-compatible node on one disk.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the log in a folder until SIGTERM or Ctrl-C.
+    Serve {
+        /// The folder of the log; made if it is not there.
+        #[arg(long)]
+        dir: PathBuf,
+        /// A loopback address. Not used when KINOLOG_LISTEN_FD names a socket.
+        #[arg(long, default_value = "127.0.0.1:2113")]
+        listen: SocketAddr,
+        /// The descriptor of a socket that listens already.
+        #[arg(long, env = "KINOLOG_LISTEN_FD", hide = true)]
+        listen_fd: Option<RawFd>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let Command::Serve {
+        dir,
+        listen,
+        listen_fd,
+    } = Cli::parse().command;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")?
+        .block_on(serve(dir, listen, listen_fd))
+}
+
+async fn serve(dir: PathBuf, listen: SocketAddr, listen_fd: Option<RawFd>) -> anyhow::Result<()> {
+    let listener = match listen_fd {
+        Some(descriptor) => inherited(descriptor)
+            .with_context(|| format!("failed to take over the socket at {descriptor}"))?,
+        None => {
+            ensure!(
+                listen.ip().is_loopback(),
+                "{listen} is not a loopback address"
+            );
+            TcpListener::bind(listen)
+                .await
+                .with_context(|| format!("failed to listen on {listen}"))?
+        }
+    };
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = kinolog_eventstore::serve(listener, Config::new(dir), stop.clone());
+    tokio::pin!(server);
+    tokio::select! {
+        served = &mut server => return served,
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+    }
+    stop.cancel();
+    server.await
+}
+
+/// The socket a supervisor has bound and handed down. Children of ours do not get it.
+fn inherited(descriptor: RawFd) -> anyhow::Result<TcpListener> {
+    ensure!(descriptor > 2, "{descriptor} is a standard stream");
+    fcntl(
+        // SAFETY: only borrowed for this call; a descriptor that is not open is an error.
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) },
+        FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC),
+    )
+    .context("no such descriptor")?;
+    // SAFETY: it is open, as was just seen, and the supervisor gave it to this process
+    // for exactly this, once.
+    let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let listener = std::net::TcpListener::from(owned);
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener)?)
+}

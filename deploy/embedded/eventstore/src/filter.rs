@@ -1,0 +1,161 @@
+//! Which events of the log a filtered read wants.
+//!
+//! # Invariants
+//!
+//! * Decided from the index, by name; no file is read for an event that is not wanted.
+//! * An expression wins over prefixes. It may look ahead, as the official clients'
+//!   default filters do; one that takes too long is an error, not a busy node.
+
+use std::collections::HashMap;
+
+use fancy_regex::{Regex, RegexBuilder};
+
+use crate::index::Entry;
+use crate::limits::{FILTER_BYTES_MAX, FILTER_WINDOW_DEFAULT};
+use crate::store::Store;
+
+/// Steps back an expression may take on one name.
+const BACKTRACKS_MAX: usize = 100_000;
+/// Answers remembered per filter, so that a name is matched once and not per event.
+const ANSWERS_MAX: usize = 65_536;
+
+pub(crate) struct Filter {
+    on: Names,
+    pattern: Pattern,
+    answers: HashMap<u32, bool>,
+    /// Events looked at between two checkpoints.
+    pub(crate) checkpoint_every: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    Stream,
+    Kind,
+}
+
+enum Pattern {
+    Expression(Box<Regex>),
+    Prefixes(Vec<String>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadFilter {
+    #[error("the filter is longer than {FILTER_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("the filter has neither an expression nor a prefix")]
+    Empty,
+    #[error("the filter's window and checkpoint interval must be above 0")]
+    NoWindow,
+    #[error("the filter's expression cannot be used: {0}")]
+    Expression(#[from] fancy_regex::Error),
+}
+
+impl Filter {
+    pub(crate) fn new(
+        on: Names,
+        expression: &str,
+        prefixes: Vec<String>,
+        window: Option<u32>,
+        multiplier: u32,
+    ) -> Result<Self, BadFilter> {
+        let bytes = expression.len() + prefixes.iter().map(String::len).sum::<usize>();
+        if bytes > FILTER_BYTES_MAX || prefixes.len() > FILTER_BYTES_MAX {
+            return Err(BadFilter::TooLong);
+        }
+        let window = window.unwrap_or(FILTER_WINDOW_DEFAULT);
+        if window == 0 || multiplier == 0 {
+            return Err(BadFilter::NoWindow);
+        }
+        let pattern = if expression.is_empty() {
+            if prefixes.is_empty() {
+                return Err(BadFilter::Empty);
+            }
+            Pattern::Prefixes(prefixes)
+        } else {
+            let regex = RegexBuilder::new(expression)
+                .backtrack_limit(BACKTRACKS_MAX)
+                .build()?;
+            Pattern::Expression(Box::new(regex))
+        };
+        Ok(Self {
+            on,
+            pattern,
+            answers: HashMap::new(),
+            checkpoint_every: u64::from(window) * u64::from(multiplier),
+        })
+    }
+
+    /// Whether this entry is wanted.
+    pub(crate) fn wants(&mut self, store: &Store, entry: &Entry) -> Result<bool, BadFilter> {
+        let id = match self.on {
+            Names::Stream => entry.stream,
+            Names::Kind => entry.kind,
+        };
+        if let Some(answer) = self.answers.get(&id) {
+            return Ok(*answer);
+        }
+        let name = match self.on {
+            Names::Stream => store.index().stream_name(id),
+            Names::Kind => store.index().kind_name(id),
+        };
+        let answer = self.matches(&name)?;
+        if self.answers.len() >= ANSWERS_MAX {
+            self.answers.clear();
+        }
+        self.answers.insert(id, answer);
+        Ok(answer)
+    }
+
+    fn matches(&self, name: &str) -> Result<bool, BadFilter> {
+        match &self.pattern {
+            Pattern::Expression(regex) => Ok(regex.is_match(name)?),
+            Pattern::Prefixes(prefixes) => {
+                Ok(prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_wins_over_prefixes_and_may_look_ahead() {
+        let filter = filter(r"^(?!(\$.+$))", &["video."]).unwrap();
+        assert!(filter.matches("job.planned.v1").unwrap());
+        assert!(!filter.matches("$metadata").unwrap());
+    }
+
+    #[test]
+    fn a_prefix_is_enough() {
+        let filter = filter("", &["video.", "job."]).unwrap();
+        assert!(filter.matches("job.planned.v1").unwrap());
+        assert!(!filter.matches("views.counted.v1").unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        assert!(matches!(filter("", &[]), Err(BadFilter::Empty)));
+        assert!(matches!(filter("(", &[]), Err(BadFilter::Expression(_))));
+        let long = "a".repeat(FILTER_BYTES_MAX + 1);
+        assert!(matches!(filter(&long, &[]), Err(BadFilter::TooLong)));
+        let none = Filter::new(Names::Kind, "a", vec![], Some(0), 1);
+        assert!(matches!(none, Err(BadFilter::NoWindow)));
+    }
+
+    #[test]
+    fn an_expression_that_takes_for_ever_is_an_error() {
+        let filter = filter(r"^(?=(a+)+$)(a+)+\1$", &[]).unwrap();
+        let name = format!("{}b", "a".repeat(64));
+        assert!(matches!(
+            filter.matches(&name),
+            Err(BadFilter::Expression(_)) | Ok(false)
+        ));
+    }
+
+    fn filter(expression: &str, prefixes: &[&str]) -> Result<Filter, BadFilter> {
+        let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+        Filter::new(Names::Kind, expression, prefixes, None, 1)
+    }
+}

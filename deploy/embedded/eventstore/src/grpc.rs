@@ -1,0 +1,67 @@
+//! The EventStoreDB protocol over gRPC.
+
+mod append;
+mod batch;
+mod convert;
+mod features;
+mod gossip;
+mod pages;
+mod read;
+mod status;
+mod streams;
+mod subscribe;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::group::Request;
+use crate::limits::{APPENDS_IN_FLIGHT_BYTES_MAX, MESSAGE_BYTES_MAX, SUBSCRIPTIONS_MAX};
+use crate::protocol::gossip::gossip_server::GossipServer;
+use crate::protocol::server_features::server_features_server::ServerFeaturesServer;
+use crate::protocol::streams::streams_server::StreamsServer;
+use crate::store::Store;
+
+/// What every call needs.
+#[derive(Clone)]
+pub(crate) struct Node {
+    store: Arc<Store>,
+    queue: mpsc::Sender<Request>,
+    /// In KiB.
+    memory: Arc<Semaphore>,
+    subscriptions: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Node {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        queue: mpsc::Sender<Request>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            queue,
+            memory: Arc::new(Semaphore::new(APPENDS_IN_FLIGHT_BYTES_MAX / 1024)),
+            subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+            tasks,
+            stop,
+        }
+    }
+}
+
+/// All services; what is not among them answers Unimplemented.
+pub(crate) fn routes(node: Node, address: SocketAddr) -> Routes {
+    let streams = StreamsServer::new(streams::Service { node })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    Routes::new(streams)
+        .add_service(ServerFeaturesServer::new(features::Service))
+        .add_service(GossipServer::new(gossip::Service::new(address)))
+}

@@ -1,0 +1,45 @@
+//! `Gossip`: a cluster of one, which leads.
+
+use std::net::SocketAddr;
+
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::convert;
+use crate::protocol::gossip::gossip_server::Gossip;
+use crate::protocol::gossip::member_info::VNodeState;
+use crate::protocol::gossip::{ClusterInfo, EndPoint, MemberInfo};
+use crate::store;
+
+pub(super) struct Service {
+    address: SocketAddr,
+    instance: Uuid,
+}
+
+impl Service {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            instance: Uuid::new_v4(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Gossip for Service {
+    async fn read(&self, _: Request<()>) -> Result<Response<ClusterInfo>, Status> {
+        let node = MemberInfo {
+            instance_id: Some(convert::structured_id(self.instance)),
+            time_stamp: i64::try_from(store::now()).unwrap_or(i64::MAX),
+            state: VNodeState::Leader.into(),
+            is_alive: true,
+            http_end_point: Some(EndPoint {
+                address: self.address.ip().to_string(),
+                port: self.address.port().into(),
+            }),
+        };
+        Ok(Response::new(ClusterInfo {
+            members: vec![node],
+        }))
+    }
+}

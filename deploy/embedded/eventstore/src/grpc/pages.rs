@@ -1,0 +1,175 @@
+//! One page of events as answers: found in the index, read, links resolved.
+//!
+//! Everything here reads files, so it runs inside [`Store::blocking`].
+
+use tonic::Status;
+
+use super::convert::{self, Ids};
+use crate::filter::Filter;
+use crate::index::Entry;
+use crate::limits::{PAGE_EVENTS_MAX, PAGE_SCAN_MAX};
+use crate::protocol::streams::ReadResp;
+use crate::record::Record;
+use crate::store::{Direction, Page, Store, StreamPage, Unreadable};
+
+/// The type of an event that stands for another: its data is `revision@stream`.
+const LINK_KIND: &str = "$>";
+
+/// How a reader wants events.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) ids: Ids,
+    pub(super) resolve_links: bool,
+}
+
+/// A filter, and how far it is from its next checkpoint.
+pub(super) struct Sieve {
+    pub(super) filter: Filter,
+    pub(super) since_checkpoint: u64,
+}
+
+/// What a page has, in log order.
+pub(super) enum Step {
+    Event(Box<ReadResp>),
+    /// Everything up to this position has been looked at.
+    Checkpoint(u64),
+}
+
+pub(super) struct AllPage {
+    pub(super) steps: Vec<Step>,
+    pub(super) sieve: Option<Sieve>,
+    /// The last position looked at.
+    pub(super) last: Option<u64>,
+    /// There was nothing more.
+    pub(super) ended: bool,
+}
+
+/// The next page of the whole log: at and after `from`, or backwards before it.
+pub(super) fn of_all(
+    store: &Store,
+    from: u64,
+    direction: Direction,
+    max: u64,
+    mut sieve: Option<Sieve>,
+    shape: Shape,
+) -> Result<AllPage, Status> {
+    let scan_max = match sieve {
+        Some(_) => PAGE_SCAN_MAX,
+        None => PAGE_EVENTS_MAX,
+    };
+    let entries = store.entries(from, direction, scan_max);
+    let mut ended = entries.len() < scan_max;
+    let mut page = Page::new(max);
+    let mut order = Vec::new();
+    let mut last = None;
+    for entry in &entries {
+        let wanted = match &mut sieve {
+            Some(sieve) => sieve.filter.wants(store, entry)?,
+            None => true,
+        };
+        if wanted && !page.take(entry) {
+            ended = false;
+            break;
+        }
+        if wanted {
+            order.push(None);
+        }
+        last = Some(entry.position);
+        if sieve.as_mut().is_some_and(|sieve| sieve.passed(entry)) {
+            order.push(last);
+        }
+    }
+    let mut records = store.load(&page.spots)?.into_iter();
+    let mut steps = Vec::with_capacity(order.len());
+    for checkpoint in order {
+        match checkpoint {
+            Some(position) => steps.push(Step::Checkpoint(position)),
+            None => {
+                let Some(record) = records.next().filter(|record| !record.erased) else {
+                    continue;
+                };
+                steps.push(Step::Event(Box::new(answer(store, record, shape)?)));
+            }
+        }
+    }
+    Ok(AllPage {
+        steps,
+        sieve,
+        last,
+        ended,
+    })
+}
+
+/// One page of a stream, its events as answers.
+pub(super) enum OfStream {
+    Missing,
+    Tombstoned,
+    Found {
+        first: u64,
+        last: u64,
+        events: Vec<ReadResp>,
+        next: Option<u64>,
+    },
+}
+
+pub(super) fn of_stream(
+    store: &Store,
+    stream: &str,
+    from: u64,
+    direction: Direction,
+    max: u64,
+    shape: Shape,
+) -> Result<OfStream, Status> {
+    match store.stream_page(stream, from, direction, max) {
+        StreamPage::Missing => Ok(OfStream::Missing),
+        StreamPage::Tombstoned => Ok(OfStream::Tombstoned),
+        StreamPage::Found {
+            first,
+            last,
+            spots,
+            next,
+        } => {
+            let events = store
+                .load(&spots)?
+                .into_iter()
+                .filter(|record| !record.erased)
+                .map(|record| answer(store, record, shape))
+                .collect::<Result<_, _>>()?;
+            Ok(OfStream::Found {
+                first,
+                last,
+                events,
+                next,
+            })
+        }
+    }
+}
+
+impl Sieve {
+    /// Counts an entry; whether a checkpoint is due after it.
+    fn passed(&mut self, _: &Entry) -> bool {
+        self.since_checkpoint += 1;
+        let due = self.since_checkpoint >= self.filter.checkpoint_every;
+        if due {
+            self.since_checkpoint = 0;
+        }
+        due
+    }
+}
+
+fn answer(store: &Store, record: Record, shape: Shape) -> Result<ReadResp, Unreadable> {
+    if !shape.resolve_links || record.draft.kind != LINK_KIND {
+        return Ok(convert::answer(Some(record), None, shape.ids));
+    }
+    let target = target(&record.draft.data).and_then(|(revision, name)| store.spot(name, revision));
+    let event = match target {
+        Some(spot) => store.load(&[spot])?.pop().filter(|event| !event.erased),
+        None => None,
+    };
+    Ok(convert::answer(event, Some(record), shape.ids))
+}
+
+fn target(data: &[u8]) -> Option<(u64, &str)> {
+    let (revision, stream) = std::str::from_utf8(data).ok()?.split_once('@')?;
+    Some((revision.parse().ok()?, stream))
+}

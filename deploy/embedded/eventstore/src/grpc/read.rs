@@ -1,0 +1,130 @@
+//! `Read` with a count: some events of a stream or of the log, in either direction.
+
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::pages::{self, OfStream, Shape, Sieve, Step};
+use super::{Node, convert, status};
+use crate::protocol::streams::ReadResp;
+use crate::protocol::streams::read_resp::{Content, StreamNotFound};
+use crate::store::Direction;
+
+pub(super) type Responses = mpsc::Sender<Result<ReadResp, Status>>;
+
+pub(super) struct StreamRead {
+    pub(super) stream: String,
+    pub(super) from: u64,
+    pub(super) direction: Direction,
+    pub(super) count: u64,
+    pub(super) shape: Shape,
+    /// Whether the client also knows messages with the first and last revision.
+    pub(super) with_ends: bool,
+}
+
+pub(super) async fn stream(
+    node: Node,
+    read: StreamRead,
+    responses: Responses,
+) -> Result<(), Status> {
+    let mut from = read.from;
+    let mut left = read.count;
+    let mut begun = false;
+    loop {
+        let name = read.stream.clone();
+        let (direction, shape) = (read.direction, read.shape);
+        let page = node
+            .store
+            .blocking(move |store| pages::of_stream(store, &name, from, direction, left, shape))
+            .await?;
+        match page {
+            OfStream::Tombstoned => return Err(status::stream_deleted(&read.stream)),
+            // It went away between two pages: what was sent is all there is.
+            OfStream::Missing if begun => return Ok(()),
+            OfStream::Missing => {
+                let missing = StreamNotFound {
+                    stream_identifier: Some(convert::identifier(&read.stream)),
+                };
+                let missing = convert::response(Content::StreamNotFound(missing));
+                return send(&responses, missing).await;
+            }
+            OfStream::Found {
+                first,
+                last,
+                events,
+                next,
+            } => {
+                if !begun && read.with_ends {
+                    let first = convert::response(Content::FirstStreamPosition(first));
+                    send(&responses, first).await?;
+                }
+                begun = true;
+                left -= (events.len() as u64).min(left);
+                for event in events {
+                    send(&responses, event).await?;
+                }
+                match next {
+                    Some(next) if left > 0 => from = next,
+                    Some(_) | None => {
+                        if read.with_ends {
+                            let last = convert::response(Content::LastStreamPosition(last));
+                            send(&responses, last).await?;
+                        }
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) struct AllRead {
+    pub(super) from: u64,
+    pub(super) direction: Direction,
+    pub(super) count: u64,
+    pub(super) sieve: Option<Sieve>,
+    pub(super) shape: Shape,
+}
+
+pub(super) async fn all(node: Node, read: AllRead, responses: Responses) -> Result<(), Status> {
+    let AllRead {
+        mut from,
+        direction,
+        count: mut left,
+        mut sieve,
+        shape,
+    } = read;
+    while left > 0 {
+        let page = node
+            .store
+            .blocking(move |store| pages::of_all(store, from, direction, left, sieve, shape))
+            .await?;
+        sieve = page.sieve;
+        for step in page.steps {
+            match step {
+                Step::Event(event) => {
+                    left -= 1;
+                    send(&responses, *event).await?;
+                }
+                // Checkpoints are for subscriptions.
+                Step::Checkpoint(_) => {}
+            }
+        }
+        match page.last {
+            Some(last) if !page.ended => {
+                from = match direction {
+                    Direction::Forwards => last + 1,
+                    Direction::Backwards => last,
+                }
+            }
+            Some(_) | None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn send(responses: &Responses, response: ReadResp) -> Result<(), Status> {
+    responses
+        .send(Ok(response))
+        .await
+        .map_err(|_| Status::cancelled("the client is gone"))
+}

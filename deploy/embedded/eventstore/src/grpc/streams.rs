@@ -1,0 +1,313 @@
+//! The `Streams` service: what a request means, and who does it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{self, Ids};
+use super::pages::{Shape, Sieve};
+use super::read::{self, AllRead, StreamRead};
+use super::subscribe::{self, AllSubscription, StreamSubscription};
+use super::{Node, append, batch, status};
+use crate::expect::Expected;
+use crate::filter::{Filter, Names};
+use crate::group::Command;
+use crate::limits::READ_BUFFER_MAX;
+use crate::protocol::shared::StreamIdentifier;
+use crate::protocol::streams::read_req::Options;
+use crate::protocol::streams::read_req::options::{
+    CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption,
+    all_options::AllOption,
+    filter_options::{Filter as FilterOn, Window},
+    stream_options::RevisionOption,
+    uuid_option,
+};
+use crate::protocol::streams::streams_server::Streams;
+use crate::protocol::streams::{
+    AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
+    ReadResp, TombstoneReq, TombstoneResp, delete_req, delete_resp, tombstone_req, tombstone_resp,
+};
+use crate::store::Direction;
+
+pub(super) struct Service {
+    pub(super) node: Node,
+}
+
+#[tonic::async_trait]
+impl Streams for Service {
+    type ReadStream = Answers<ReadResp>;
+    type BatchAppendStream = Answers<BatchAppendResp>;
+
+    async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
+        let options = request.into_inner().options;
+        let options = options.ok_or_else(|| Status::invalid_argument("the options are missing"))?;
+        Ok(Response::new(self.begin_read(options)?))
+    }
+
+    async fn append(
+        &self,
+        request: Request<Streaming<AppendReq>>,
+    ) -> Result<Response<AppendResp>, Status> {
+        let answer = append::append(&self.node, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn batch_append(
+        &self,
+        request: Request<Streaming<BatchAppendReq>>,
+    ) -> Result<Response<Self::BatchAppendStream>, Status> {
+        let messages = request.into_inner();
+        let node = self.node.clone();
+        let answers = self.answers(|responses| batch::run(node, messages, responses));
+        Ok(Response::new(answers))
+    }
+
+    async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        use delete_req::options::ExpectedStreamRevision as Asked;
+        use delete_resp::{Position, PositionOption};
+
+        let options = request.into_inner().options.unwrap_or_default();
+        let stream = convert::writable_stream(options.stream_identifier)?;
+        let expected = match options.expected_stream_revision {
+            Some(Asked::Revision(revision)) => Expected::Exact(revision),
+            Some(Asked::NoStream(())) => Expected::NoStream,
+            Some(Asked::Any(())) | None => Expected::Any,
+            Some(Asked::StreamExists(())) => Expected::StreamExists,
+        };
+        let command = Command::Delete {
+            stream: stream.clone(),
+            expected,
+        };
+        let position = append::delete(&self.node, stream, expected, command).await?;
+        let position = PositionOption::Position(Position {
+            commit_position: position,
+            prepare_position: position,
+        });
+        Ok(Response::new(DeleteResp {
+            position_option: Some(position),
+        }))
+    }
+
+    async fn tombstone(
+        &self,
+        request: Request<TombstoneReq>,
+    ) -> Result<Response<TombstoneResp>, Status> {
+        use tombstone_req::options::ExpectedStreamRevision as Asked;
+        use tombstone_resp::{Position, PositionOption};
+
+        let options = request.into_inner().options.unwrap_or_default();
+        let stream = convert::writable_stream(options.stream_identifier)?;
+        let expected = match options.expected_stream_revision {
+            Some(Asked::Revision(revision)) => Expected::Exact(revision),
+            Some(Asked::NoStream(())) => Expected::NoStream,
+            Some(Asked::Any(())) | None => Expected::Any,
+            Some(Asked::StreamExists(())) => Expected::StreamExists,
+        };
+        let command = Command::Tombstone {
+            stream: stream.clone(),
+            expected,
+        };
+        let position = append::delete(&self.node, stream, expected, command).await?;
+        let position = PositionOption::Position(Position {
+            commit_position: position,
+            prepare_position: position,
+        });
+        Ok(Response::new(TombstoneResp {
+            position_option: Some(position),
+        }))
+    }
+}
+
+impl Service {
+    fn begin_read(&self, options: Options) -> Result<Answers<ReadResp>, Status> {
+        let shape = Shape {
+            ids: match options.uuid_option.and_then(|option| option.content) {
+                Some(uuid_option::Content::String(())) => Ids::Text,
+                Some(uuid_option::Content::Structured(())) | None => Ids::Structured,
+            },
+            resolve_links: options.resolve_links,
+        };
+        let direction = match ReadDirection::try_from(options.read_direction) {
+            Ok(ReadDirection::Forwards) => Direction::Forwards,
+            Ok(ReadDirection::Backwards) => Direction::Backwards,
+            Err(_) => return Err(Status::invalid_argument("the read direction is unknown")),
+        };
+        let filter = match options.filter_option {
+            Some(FilterOption::Filter(filter)) => Some(filter),
+            Some(FilterOption::NoFilter(())) | None => None,
+        };
+        let compatibility = options.control_option.map_or(0, |it| it.compatibility);
+        match (options.stream_option, options.count_option) {
+            (Some(StreamOption::Stream(_)), _) if filter.is_some() => {
+                Err(Status::invalid_argument("only $all is read with a filter"))
+            }
+            (_, Some(CountOption::Subscription(_))) if direction == Direction::Backwards => {
+                Err(Status::invalid_argument("a subscription goes forwards"))
+            }
+            (Some(StreamOption::Stream(stream)), Some(CountOption::Count(count))) => {
+                let read = StreamRead {
+                    stream: readable(stream.stream_identifier)?,
+                    from: match (stream.revision_option, direction) {
+                        (Some(RevisionOption::Revision(revision)), _) => revision,
+                        (Some(RevisionOption::Start(())) | None, _) => 0,
+                        (Some(RevisionOption::End(())), _) => u64::MAX,
+                    },
+                    direction,
+                    count,
+                    shape,
+                    with_ends: compatibility >= 1,
+                };
+                let node = self.node.clone();
+                Ok(self.answers(|responses| read::stream(node, read, responses)))
+            }
+            (Some(StreamOption::All(all)), Some(CountOption::Count(count))) => {
+                let read = AllRead {
+                    from: match all.all_option {
+                        Some(AllOption::Position(position)) => position.commit_position,
+                        Some(AllOption::Start(())) | None => 0,
+                        Some(AllOption::End(())) => u64::MAX,
+                    },
+                    direction,
+                    count,
+                    sieve: filter.map(sieve).transpose()?,
+                    shape,
+                };
+                let node = self.node.clone();
+                Ok(self.answers(|responses| read::all(node, read, responses)))
+            }
+            (Some(StreamOption::Stream(stream)), Some(CountOption::Subscription(_))) => {
+                let subscription = StreamSubscription {
+                    stream: readable(stream.stream_identifier)?,
+                    from: match stream.revision_option {
+                        Some(RevisionOption::Revision(after)) => Some(after.saturating_add(1)),
+                        Some(RevisionOption::Start(())) | None => Some(0),
+                        Some(RevisionOption::End(())) => None,
+                    },
+                    shape,
+                };
+                let node = self.node.clone();
+                self.subscription(|it| subscribe::stream(node, subscription, it))
+            }
+            (Some(StreamOption::All(all)), Some(CountOption::Subscription(_))) => {
+                let subscription = AllSubscription {
+                    from: match all.all_option {
+                        Some(AllOption::Position(after)) => {
+                            Some(after.commit_position.saturating_add(1))
+                        }
+                        Some(AllOption::Start(())) | None => Some(0),
+                        Some(AllOption::End(())) => None,
+                    },
+                    sieve: filter.map(sieve).transpose()?,
+                    shape,
+                };
+                let node = self.node.clone();
+                self.subscription(|it| subscribe::all(node, subscription, it))
+            }
+            (None, _) | (_, None) => Err(Status::invalid_argument(
+                "a read names a stream or $all, and a count or a subscription",
+            )),
+        }
+    }
+
+    fn subscription<F>(
+        &self,
+        work: impl FnOnce(read::Responses) -> F,
+    ) -> Result<Answers<ReadResp>, Status>
+    where
+        F: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        let permit = self
+            .node
+            .subscriptions
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Status::unavailable("too many subscriptions are open"))?;
+        Ok(self.answers(|responses| {
+            let work = work(responses);
+            async move {
+                let _permit = permit;
+                work.await
+            }
+        }))
+    }
+
+    /// Runs what answers a call beside it, bounded by how fast the client takes answers.
+    fn answers<T, F>(&self, work: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Answers<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        let (responses, queue) = mpsc::channel(READ_BUFFER_MAX);
+        let complete = Arc::new(AtomicBool::new(false));
+        let answers = Answers {
+            queue,
+            complete: complete.clone(),
+            ended: false,
+        };
+        let work = work(responses.clone());
+        let stop = self.node.stop.clone();
+        self.node.tasks.spawn(async move {
+            let run = async {
+                match work.await {
+                    Ok(()) => complete.store(true, Ordering::Release),
+                    // Nobody to tell if the client is gone.
+                    Err(status) => drop(responses.send(Err(status)).await),
+                }
+            };
+            // Cut short, the answers end with an error: `complete` is not set.
+            stop.run_until_cancelled(run).await;
+        });
+        answers
+    }
+}
+
+/// The answers of one call. They end with success only when the work said so; when it
+/// was cut short they end with an error, which clients take for a reason to reconnect.
+pub(super) struct Answers<T> {
+    queue: mpsc::Receiver<Result<T, Status>>,
+    complete: Arc<AtomicBool>,
+    ended: bool,
+}
+
+impl<T> Stream for Answers<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = std::task::ready!(self.queue.poll_recv(context));
+        self.ended = !matches!(next, Some(Ok(_)));
+        if next.is_none() && !self.complete.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err(status::stopping())));
+        }
+        Poll::Ready(next)
+    }
+}
+
+fn readable(identifier: Option<StreamIdentifier>) -> Result<String, Status> {
+    convert::stream_name(identifier)
+}
+
+fn sieve(options: FilterOptions) -> Result<Sieve, Status> {
+    let (on, expression) = match options.filter {
+        Some(FilterOn::StreamIdentifier(expression)) => (Names::Stream, expression),
+        Some(FilterOn::EventType(expression)) => (Names::Kind, expression),
+        None => return Err(Status::invalid_argument("the filter says nothing")),
+    };
+    let window = match options.window {
+        Some(Window::Max(max)) => Some(max),
+        Some(Window::Count(())) | None => None,
+    };
+    let multiplier = options.checkpoint_interval_multiplier;
+    let filter = Filter::new(on, &expression.regex, expression.prefix, window, multiplier)?;
+    Ok(Sieve {
+        filter,
+        since_checkpoint: 0,
+    })
+}

@@ -1,0 +1,223 @@
+//! `Read` as a subscription: what is there, then whatever comes.
+//!
+//! # Invariants
+//!
+//! * It never ends by itself with success: clients take that for an invitation to spin.
+//! * History and news are read the same way, by position, so nothing is missed or
+//!   repeated between them; a slow client reads history again.
+//! * A filtered subscription is never far behind the log: it is told how far it is at
+//!   every interval, on going live, and when the log falls silent.
+
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::pages::{self, OfStream, Shape, Sieve, Step};
+use super::read::{Responses, send};
+use super::{Node, convert, status};
+use crate::limits::{CHECKPOINT_IDLE, PAGE_EVENTS_MAX};
+use crate::protocol::streams::ReadResp;
+use crate::protocol::streams::read_resp::{
+    CaughtUp, Checkpoint, Content, FellBehind, Position, SubscriptionConfirmation,
+};
+use crate::store::Direction;
+
+pub(super) struct AllSubscription {
+    /// The first position to look at, `None` for whatever comes next.
+    pub(super) from: Option<u64>,
+    pub(super) sieve: Option<Sieve>,
+    pub(super) shape: Shape,
+}
+
+pub(super) async fn all(
+    node: Node,
+    subscription: AllSubscription,
+    responses: Responses,
+) -> Result<(), Status> {
+    let mut head = node.store.head();
+    let AllSubscription {
+        from,
+        mut sieve,
+        shape,
+    } = subscription;
+    let mut from = from.unwrap_or_else(|| head.borrow().saturating_add(1));
+    let mut live = false;
+    let mut told = from;
+    send(&responses, confirmation()).await?;
+    loop {
+        let seen = *head.borrow_and_update();
+        if from > seen {
+            if !live {
+                if sieve.is_some() && from > 1 {
+                    send(&responses, checkpoint(from - 1)).await?;
+                    told = from;
+                }
+                send(&responses, caught_up(None, from.saturating_sub(1))).await?;
+                live = true;
+            }
+            let silent = sieve.is_some() && told < from;
+            if wait(&mut head, &responses, silent).await? == Woken::Silence {
+                send(&responses, checkpoint(from - 1)).await?;
+                told = from;
+            }
+            continue;
+        }
+        let page = node
+            .store
+            .blocking(move |store| {
+                let direction = Direction::Forwards;
+                pages::of_all(store, from, direction, u64::MAX, sieve, shape)
+            })
+            .await?;
+        sieve = page.sieve;
+        if live && !page.ended {
+            send(&responses, fell_behind(None, from - 1)).await?;
+            live = false;
+        }
+        if let Some(last) = page.last {
+            from = last + 1;
+        }
+        for step in page.steps {
+            match step {
+                Step::Event(event) => {
+                    told = position_of(&event).map_or(told, |position| position + 1);
+                    send(&responses, *event).await?;
+                }
+                Step::Checkpoint(position) => {
+                    told = position + 1;
+                    send(&responses, checkpoint(position)).await?;
+                }
+            }
+        }
+    }
+}
+
+pub(super) struct StreamSubscription {
+    pub(super) stream: String,
+    /// The first revision to send, `None` for whatever comes next.
+    pub(super) from: Option<u64>,
+    pub(super) shape: Shape,
+}
+
+pub(super) async fn stream(
+    node: Node,
+    subscription: StreamSubscription,
+    responses: Responses,
+) -> Result<(), Status> {
+    let mut head = node.store.head();
+    let StreamSubscription {
+        stream,
+        from,
+        shape,
+    } = subscription;
+    let mut from = from.unwrap_or_else(|| {
+        let index = node.store.index();
+        index.stream(&stream).map_or(0, |it| it.next_revision())
+    });
+    let mut live = false;
+    send(&responses, confirmation()).await?;
+    loop {
+        let seen = *head.borrow_and_update();
+        let name = stream.clone();
+        let page = node
+            .store
+            .blocking(move |store| {
+                let max = PAGE_EVENTS_MAX as u64;
+                pages::of_stream(store, &name, from, Direction::Forwards, max, shape)
+            })
+            .await?;
+        let (events, next) = match page {
+            OfStream::Tombstoned => return Err(status::stream_deleted(&stream)),
+            OfStream::Missing => (vec![], None),
+            OfStream::Found {
+                last, events, next, ..
+            } => {
+                from = next.unwrap_or(from.max(last + 1));
+                (events, next)
+            }
+        };
+        if live && next.is_some() {
+            send(&responses, fell_behind(from.checked_sub(1), seen)).await?;
+            live = false;
+        }
+        for event in events {
+            send(&responses, event).await?;
+        }
+        if next.is_none() {
+            if !live {
+                send(&responses, caught_up(from.checked_sub(1), seen)).await?;
+                live = true;
+            }
+            wait(&mut head, &responses, false).await?;
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Woken {
+    News,
+    Silence,
+}
+
+/// Waits for something new in the log; if asked to, only for a while.
+async fn wait(
+    head: &mut watch::Receiver<u64>,
+    responses: &Responses,
+    or_silence: bool,
+) -> Result<Woken, Status> {
+    tokio::select! {
+        changed = head.changed() => changed.map(|()| Woken::News).map_err(|_| status::stopping()),
+        () = responses.closed() => Err(Status::cancelled("the client is gone")),
+        () = tokio::time::sleep(CHECKPOINT_IDLE), if or_silence => Ok(Woken::Silence),
+    }
+}
+
+fn position_of(event: &ReadResp) -> Option<u64> {
+    use crate::protocol::streams::read_resp::read_event;
+    match &event.content {
+        Some(Content::Event(event)) => match event.position {
+            Some(read_event::Position::CommitPosition(position)) => Some(position),
+            Some(read_event::Position::NoPosition(())) | None => None,
+        },
+        Some(_) | None => None,
+    }
+}
+
+fn confirmation() -> ReadResp {
+    convert::response(Content::Confirmation(SubscriptionConfirmation {
+        subscription_id: Uuid::new_v4().to_string(),
+    }))
+}
+
+fn checkpoint(position: u64) -> ReadResp {
+    convert::response(Content::Checkpoint(Checkpoint {
+        commit_position: position,
+        prepare_position: position,
+        timestamp: Some(SystemTime::now().into()),
+    }))
+}
+
+fn caught_up(revision: Option<u64>, position: u64) -> ReadResp {
+    convert::response(Content::CaughtUp(CaughtUp {
+        timestamp: Some(SystemTime::now().into()),
+        stream_revision: revision.and_then(|revision| i64::try_from(revision).ok()),
+        position: Some(both(position)),
+    }))
+}
+
+fn fell_behind(revision: Option<u64>, position: u64) -> ReadResp {
+    convert::response(Content::FellBehind(FellBehind {
+        timestamp: Some(SystemTime::now().into()),
+        stream_revision: revision.and_then(|revision| i64::try_from(revision).ok()),
+        position: Some(both(position)),
+    }))
+}
+
+fn both(position: u64) -> Position {
+    Position {
+        commit_position: position,
+        prepare_position: position,
+    }
+}

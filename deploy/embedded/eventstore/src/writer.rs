@@ -1,0 +1,214 @@
+//! The one thread that writes: it takes what is waiting, writes it, syncs once, and only
+//! then shows it to readers and answers.
+//!
+//! # Invariants
+//!
+//! * Nothing is acknowledged or shown before the sync of its group has succeeded.
+//! * A write or sync that fails for another reason than a full disk is fatal: nothing of
+//!   the group is acknowledged, nothing is tried again, and the node ends.
+//! * A full disk refuses the group; the file is cut back to where it was.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk::Disk;
+use crate::group::{Answer, Group, Planned, Refusal, Request};
+use crate::index::Segment;
+use crate::limits::{APPEND_QUEUE_MAX, GROUP_APPENDS_MAX, GROUP_BYTES_MAX};
+use crate::recovery::{self, Tail};
+use crate::segment::{self, Header};
+use crate::store::{self, Store};
+
+/// Starts the thread. It ends when the last sender of the queue is gone, having written
+/// what was in it; or at once when the disk fails it, and then says why.
+pub(crate) fn start(
+    disk: Arc<dyn Disk>,
+    store: Arc<Store>,
+    tail: Tail,
+    segment_bytes: u64,
+) -> anyhow::Result<(mpsc::Sender<Request>, oneshot::Receiver<anyhow::Result<()>>)> {
+    let (queue, requests) = mpsc::channel(APPEND_QUEUE_MAX);
+    let (ended, end) = oneshot::channel();
+    let writer = Writer {
+        disk,
+        store,
+        tail,
+        segment_bytes,
+    };
+    std::thread::Builder::new()
+        .name("log-writer".into())
+        .spawn(move || {
+            // Nobody listens any more only when the whole node is gone.
+            let _ = ended.send(writer.run(requests));
+        })
+        .context("failed to start the writer")?;
+    Ok((queue, end))
+}
+
+struct Writer {
+    disk: Arc<dyn Disk>,
+    store: Arc<Store>,
+    tail: Tail,
+    segment_bytes: u64,
+}
+
+/// What became of a group.
+enum Outcome {
+    Durable,
+    /// The disk is full; the log is as it was before.
+    Refused(String),
+}
+
+impl Writer {
+    fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
+        while let Some(first) = requests.blocking_recv() {
+            let mut group = Group::after(&self.tail);
+            let mut next = Some(first);
+            while let Some(request) = next {
+                if let Err(error) = self.take(&mut group, request) {
+                    return Err(fail(group, error));
+                }
+                let full = group.bytes.len() >= GROUP_BYTES_MAX
+                    || group.answers.len() >= GROUP_APPENDS_MAX;
+                next = if full { None } else { requests.try_recv().ok() };
+            }
+            if let Err(error) = self.commit(&mut group) {
+                return Err(fail(group, error));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, group: &mut Group, request: Request) -> anyhow::Result<()> {
+        let Request {
+            command,
+            answer,
+            memory,
+        } = request;
+        let decided = match group.plan(&self.store, command) {
+            Planned::Answer(decided) => decided,
+            Planned::Write(plan) => match self.make_room(group, plan.bytes as u64)? {
+                Outcome::Durable => Ok(group.add(&self.store, plan)),
+                Outcome::Refused(why) => Err(Refusal::Unavailable(why)),
+            },
+        };
+        group.answers.push((answer, decided, memory));
+        Ok(())
+    }
+
+    /// Begins the next segment if this one would grow too long; the group so far goes first.
+    fn make_room(&mut self, group: &mut Group, bytes: u64) -> anyhow::Result<Outcome> {
+        let empty = group.tail.offset == segment::HEADER_BYTES as u64;
+        if empty || group.tail.offset + bytes <= self.segment_bytes {
+            return Ok(Outcome::Durable);
+        }
+        // The plan was made on top of this group: it stands only if the group does.
+        if let Outcome::Refused(why) = self.commit(group)? {
+            return Ok(Outcome::Refused(why));
+        }
+        let outcome = self.begin_segment()?;
+        *group = Group::after(&self.tail);
+        Ok(outcome)
+    }
+
+    fn begin_segment(&mut self) -> anyhow::Result<Outcome> {
+        let header = Header {
+            number: self.tail.segment + 1,
+            after: self.tail.position,
+            created: store::now(),
+            chain: self.tail.chain,
+        };
+        let name = segment::name(header.number);
+        let file = match recovery::create(&*self.disk, header) {
+            Ok(file) => file,
+            Err(error) if is_full(&error) => {
+                // What is left of it is no record; the next try begins it again.
+                return Ok(Outcome::Refused(format!("the disk is full: {error}")));
+            }
+            Err(error) => return Err(error).with_context(|| format!("failed to begin {name}")),
+        };
+        recovery::settle(&*self.disk, &*file)
+            .with_context(|| format!("failed to sync {name}: appends are over"))?;
+        self.store.begin_segment(Segment {
+            name: name.into(),
+            file: file.clone(),
+        });
+        self.tail.file = file;
+        self.tail.segment = header.number;
+        self.tail.offset = segment::HEADER_BYTES as u64;
+        Ok(Outcome::Durable)
+    }
+
+    /// Writes and syncs the group, then shows it and answers. The group is empty after.
+    fn commit(&mut self, group: &mut Group) -> anyhow::Result<Outcome> {
+        let outcome = self.flush(group)?;
+        let done = std::mem::replace(group, Group::after(&self.tail));
+        match &outcome {
+            Outcome::Durable => {
+                self.tail = done.tail;
+                self.store
+                    .publish(done.events)
+                    .context("the writer made events that do not follow each other")?;
+                done.answers
+                    .into_iter()
+                    .for_each(|(to, answer, _)| tell(to, answer));
+                *group = Group::after(&self.tail);
+            }
+            Outcome::Refused(why) => {
+                let refusal = || Err(Refusal::Unavailable(why.clone()));
+                done.answers
+                    .into_iter()
+                    .for_each(|(to, _, _)| tell(to, refusal()));
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn flush(&self, group: &Group) -> anyhow::Result<Outcome> {
+        if group.bytes.is_empty() {
+            return Ok(Outcome::Durable);
+        }
+        let at = self.tail.offset;
+        let file = segment::name(self.tail.segment);
+        if let Err(error) = self.tail.file.write_all_at(&group.bytes, at) {
+            if !is_full(&error) {
+                return Err(error).with_context(|| format!("failed to write {file} at {at}"));
+            }
+            self.tail
+                .file
+                .truncate(at)
+                .with_context(|| format!("failed to cut {file} back to {at}"))?;
+            tracing::warn!(file, "the disk is full: appends are refused");
+            return Ok(Outcome::Refused(format!("the disk is full: {error}")));
+        }
+        self.tail
+            .file
+            .sync_data()
+            .with_context(|| format!("failed to sync {file}: appends are over"))?;
+        Ok(Outcome::Durable)
+    }
+}
+
+/// Tells everybody of the group that it is over.
+fn fail(group: Group, error: anyhow::Error) -> anyhow::Error {
+    for (to, _, _) in group.answers {
+        let why = "the log could not be written; the node is stopping".to_owned();
+        tell(to, Err(Refusal::Unavailable(why)));
+    }
+    error
+}
+
+fn tell(to: oneshot::Sender<Answer>, answer: Answer) {
+    // Who asked may have gone away; the append stands all the same.
+    let _ = to.send(answer);
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

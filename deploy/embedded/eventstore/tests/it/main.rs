@@ -1,0 +1,4 @@
+//! The node from outside: through the client everybody uses, over TCP.
+
+mod appends;
+mod node;
