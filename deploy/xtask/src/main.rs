@@ -1,1 +1,73 @@
-fn main() {}
+//! `cargo xtask`: what a developer does with this repository, in one word each.
+//!
+//! # Invariants
+//!
+//! * No dependencies: it builds in seconds on a machine that has nothing but Rust and a linker.
+//! * Every wait has a maximum, every command its exit code; nothing asks for input.
+
+mod checks;
+mod packages;
+mod programs;
+mod readme;
+mod services;
+mod sqlx;
+mod tests;
+mod tidy;
+
+use std::{env, path::Path, process::ExitCode};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  up [--detach] [--workers N] [--data DIR] [--ports 0] [--release]
+                 install what is missing, build, start everything, say where it is
+  down [--data DIR]
+                 stop it, in order
+  demo [FILE]    the whole path with one file (none: a generated clip), checked to its end
+  test           everything needed to run all tests, all tests, and the checks
+  check          the checks alone: fmt, clippy, docs, tidy, schema and sqlx snapshots
+  readme         run the snippets of README.md against a fresh platform
+  tidy [--root DIR]
+                 check the invariants of the architecture
+  schema         write schema.graphql anew
+  sqlx           write the descriptions of all SQL queries anew
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let outcome = match command.as_str() {
+        "up" | "demo" => programs::run(command, rest),
+        "down" => programs::down(rest),
+        "test" => tests::all(),
+        "check" => checks::alone(),
+        "readme" => readme::alone(),
+        "tidy" => tidy::run(rest),
+        "schema" => checks::write_schema(),
+        "sqlx" => sqlx::write(),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("xtask: there is no command `{command}`\n\n{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The top of the repository.
+fn root() -> &'static Path {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest
+        .ancestors()
+        .nth(2)
+        .expect("this crate lies in deploy/xtask")
+}
