@@ -42,7 +42,10 @@ pub(super) async fn all(
         mut sieve,
         shape,
     } = subscription;
-    let mut from = from.unwrap_or_else(|| head.borrow().saturating_add(1));
+    // Positions begin at 1: an empty log, whose head is 0, has no page to look at.
+    let mut from = from
+        .unwrap_or_else(|| head.borrow().saturating_add(1))
+        .max(1);
     let mut live = false;
     let mut told = from;
     send(&responses, confirmation()).await?;
