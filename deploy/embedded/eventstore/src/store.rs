@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::index::{Entry, Fresh, Index, Segment, Spot};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAGES_IN_FLIGHT_MAX};
+use crate::metadata;
 use crate::record::{self, Damage, Record};
 
 pub(crate) struct Store {
@@ -113,6 +114,11 @@ impl Store {
         max: u64,
     ) -> StreamPage {
         let index = self.index();
+        // The metadata of a stream that is gone for ever is gone with it.
+        let described = metadata::described_by(name).and_then(|name| index.stream(name));
+        if described.is_some_and(|described| described.tombstoned) {
+            return StreamPage::Tombstoned;
+        }
         let Some(stream) = index.stream(name) else {
             return StreamPage::Missing;
         };

@@ -18,7 +18,7 @@ use super::append::Incoming;
 use super::{Node, convert, status};
 use crate::expect::Expected;
 use crate::group::{Answer, Refusal};
-use crate::limits::{APPEND_BYTES_MAX, BATCH_DEADLINE_MAX, BATCHES_OPEN_MAX};
+use crate::limits::{BATCH_DEADLINE_MAX, BATCHES_OPEN_MAX};
 use crate::protocol::streams::batch_append_req::options::{
     DeadlineOption, ExpectedStreamPosition as Asked,
 };
@@ -253,11 +253,10 @@ fn refused(refusal: &Refusal, about: &About) -> rpc::Status {
 /// What refused the batch before it reached the writer.
 fn refusal(status: &Status) -> rpc::Status {
     let message = status.message();
-    let exception = status.metadata().get("exception");
-    if exception.is_some_and(|it| it == "maximum-append-size-exceeded") {
-        let detail = shared::MaximumAppendSizeExceeded {
-            max_append_size: u32::try_from(APPEND_BYTES_MAX).unwrap_or(u32::MAX),
-        };
+    let max = status.metadata().get("maximum-append-size");
+    let max = max.and_then(|max| max.to_str().ok()?.parse().ok());
+    if let Some(max_append_size) = max {
+        let detail = shared::MaximumAppendSizeExceeded { max_append_size };
         return error(status.code(), message, "MaximumAppendSizeExceeded", &detail);
     }
     let detail = shared::BadRequest {

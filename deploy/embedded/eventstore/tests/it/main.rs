@@ -1,4 +1,12 @@
 //! The node from outside: through the client everybody uses, over TCP.
 
 mod appends;
+mod batches;
+mod deletes;
+mod faults;
+mod links;
 mod node;
+mod process;
+mod reads;
+mod storage;
+mod subscriptions;

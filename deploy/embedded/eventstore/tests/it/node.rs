@@ -19,7 +19,6 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// A node in this process.
 pub struct Node {
     pub client: Client,
-    pub port: u16,
     pub stop: CancellationToken,
     pub serving: JoinHandle<anyhow::Result<()>>,
 }
@@ -37,7 +36,7 @@ impl Node {
         let client = client(port);
         Self {
             client,
-            port,
+
             stop,
             serving,
         }
@@ -52,7 +51,8 @@ impl Node {
 }
 
 pub fn client(port: u16) -> Client {
-    let settings = format!("esdb://127.0.0.1:{port}?tls=false");
+    // The client sleeps this long before its first connection; half a second unless told.
+    let settings = format!("esdb://127.0.0.1:{port}?tls=false&discoveryInterval=1");
     Client::new(settings.parse().unwrap()).unwrap()
 }
 

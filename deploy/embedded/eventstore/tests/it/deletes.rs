@@ -1,0 +1,96 @@
+//! Deleting softly, beginning again, and deleting for ever.
+
+use eventstore::{
+    DeleteStreamOptions, Error, ExpectedRevision as Expected, ReadAllOptions, ReadStreamOptions,
+    StreamPosition, TombstoneStreamOptions,
+};
+
+use crate::node::{Node, add, append, event, folder, kind, read, read_all, revisions};
+
+#[tokio::test]
+async fn a_deleted_stream_is_not_found_and_begins_again_where_it_ended() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let client = &node.client;
+    add(client, "a", "old", 3).await;
+
+    let wrong = DeleteStreamOptions::default().expected_revision(Expected::Exact(0));
+    let refused = client.delete_stream("a", &wrong).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let right = DeleteStreamOptions::default().expected_revision(Expected::Exact(2));
+    client.delete_stream("a", &right).await.unwrap();
+
+    let found = read(client, "a", &ReadStreamOptions::default()).await;
+    assert!(matches!(found, Err(Error::ResourceNotFound)), "{found:?}");
+    let exists = append(client, "a", Expected::StreamExists, vec![event("x")]).await;
+    assert!(matches!(exists, Err(Error::WrongExpectedVersion { .. })));
+
+    let begun = append(client, "a", Expected::NoStream, vec![event("new")]).await;
+    assert_eq!(begun.unwrap().next_expected_version, 3);
+    add(client, "a", "new", 1).await;
+    assert_eq!(revisions(client, "a").await, [3, 4]);
+    let kinds = read(client, "a", &ReadStreamOptions::default())
+        .await
+        .unwrap();
+    assert!(kinds.iter().all(|event| kind(event) == "new"));
+
+    // What was deleted is in the whole log still, until a scavenge.
+    let all = read_all(client, &ReadAllOptions::default()).await.unwrap();
+    assert_eq!(all.iter().filter(|event| kind(event) == "old").count(), 3);
+    node.stop().await;
+
+    let node = Node::start(dir.path()).await;
+    assert_eq!(revisions(&node.client, "a").await, [3, 4]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_there_cannot_be_deleted() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let options = DeleteStreamOptions::default();
+    assert!(
+        node.client
+            .delete_stream("nothing", &options)
+            .await
+            .is_err()
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_tombstone_is_for_ever() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    add(&node.client, "a", "x", 2).await;
+    let options = TombstoneStreamOptions::default();
+    node.client.tombstone_stream("a", &options).await.unwrap();
+    gone(&node).await;
+    node.stop().await;
+
+    let node = Node::start(dir.path()).await;
+    gone(&node).await;
+    let backwards = ReadAllOptions::default().position(StreamPosition::End);
+    let all = read_all(&node.client, &backwards).await.unwrap();
+    assert_eq!(kind(&all[0]), "$streamDeleted");
+    node.stop().await;
+}
+
+async fn gone(node: &Node) {
+    let client = &node.client;
+    let found = read(client, "a", &ReadStreamOptions::default()).await;
+    assert!(matches!(found, Err(Error::ResourceDeleted)), "{found:?}");
+    let metadata = read(client, "$$a", &ReadStreamOptions::default()).await;
+    assert!(
+        matches!(metadata, Err(Error::ResourceDeleted)),
+        "{metadata:?}"
+    );
+    for expected in [Expected::Any, Expected::NoStream, Expected::Exact(1)] {
+        let result = append(client, "a", expected, vec![event("x")]).await;
+        assert!(matches!(result, Err(Error::ResourceDeleted)), "{result:?}");
+    }
+    let again = client
+        .delete_stream("a", &DeleteStreamOptions::default())
+        .await;
+    assert!(matches!(again, Err(Error::ResourceDeleted)), "{again:?}");
+}

@@ -1,0 +1,178 @@
+//! A disk that fails: nothing it did not keep is acknowledged.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use eventstore::{Client, ExpectedRevision as Expected};
+use kinolog_eventstore::{Disk, DiskFile, Folder, limits};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::node::{Node, SOON, add, append, client, event, events, folder, revisions};
+
+/// What goes wrong from now on.
+#[derive(Default)]
+struct Faults {
+    sync: AtomicBool,
+    full: AtomicBool,
+}
+
+#[tokio::test]
+async fn when_a_sync_fails_no_append_is_acknowledged_and_the_node_ends() {
+    let dir = folder();
+    let faults = Arc::new(Faults::default());
+    let (client, serving) = start(dir.path(), &faults).await;
+    add(&client, "a", "before", 1).await;
+
+    faults.sync.store(true, Ordering::SeqCst);
+    let attempts = (0..20).map(|number| {
+        let client = client.clone();
+        async move {
+            let stream = format!("s{number}");
+            append(&client, &stream, Expected::NoStream, vec![event("x")]).await
+        }
+    });
+    for result in futures::future::join_all(attempts).await {
+        assert!(result.is_err(), "{result:?}");
+    }
+    let ended = tokio::time::timeout(SOON, serving).await.unwrap().unwrap();
+    let error = format!("{:#}", ended.unwrap_err());
+    assert!(
+        error.contains("failed to sync segment-0000000000.log"),
+        "{error}"
+    );
+
+    let node = Node::start(dir.path()).await;
+    assert_eq!(revisions(&node.client, "a").await, [0]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_appends_until_there_is_room_and_reads_go_on() {
+    let dir = folder();
+    let faults = Arc::new(Faults::default());
+    let (client, serving) = start(dir.path(), &faults).await;
+    add(&client, "a", "before", 2).await;
+
+    faults.full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = append(&client, "a", Expected::Exact(1), events("x", 3)).await;
+        assert!(refused.is_err(), "{refused:?}");
+        assert_eq!(revisions(&client, "a").await, [0, 1]);
+    }
+    assert!(!serving.is_finished());
+    faults.full.store(false, Ordering::SeqCst);
+    let again = append(&client, "a", Expected::Exact(1), events("x", 3)).await;
+    assert_eq!(again.unwrap().next_expected_version, 4);
+    serving.abort();
+    // Its end unlocks the folder.
+    let _ = serving.await;
+    drop(client);
+
+    let node = reopen(dir.path()).await;
+    assert_eq!(revisions(&node.client, "a").await, [0, 1, 2, 3, 4]);
+    node.stop().await;
+}
+
+/// Waits for the lock of a node that was dropped and not stopped.
+async fn reopen(dir: &Path) -> Node {
+    let deadline = tokio::time::Instant::now() + SOON;
+    while Folder::open(dir).is_err() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the folder stays locked"
+        );
+        tokio::task::yield_now().await;
+    }
+    Node::start(dir).await
+}
+
+type Serving = tokio::task::JoinHandle<anyhow::Result<()>>;
+
+async fn start(dir: &Path, faults: &Arc<Faults>) -> (Client, Serving) {
+    let disk = Arc::new(Faulty {
+        disk: Folder::open(dir).unwrap(),
+        faults: faults.clone(),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let stop = CancellationToken::new();
+    let serving = kinolog_eventstore::serve_on(disk, limits::SEGMENT_BYTES, listener, stop);
+    (client(port), tokio::spawn(serving))
+}
+
+struct Faulty {
+    disk: Folder,
+    faults: Arc<Faults>,
+}
+
+struct FaultyFile {
+    file: Arc<dyn DiskFile>,
+    faults: Arc<Faults>,
+}
+
+impl Faulty {
+    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(FaultyFile {
+            file,
+            faults: self.faults.clone(),
+        })
+    }
+}
+
+impl Disk for Faulty {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.disk.names()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.wrap(self.disk.open(name)?))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.wrap(self.disk.create(name)?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_names()
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(into, offset)
+    }
+
+    /// A full disk takes half of it, as real ones do.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if !self.faults.full.load(Ordering::SeqCst) {
+            return self.file.write_all_at(bytes, offset);
+        }
+        self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+
+    /// What was not synced is not there after the crash.
+    fn sync_data(&self) -> io::Result<()> {
+        if !self.faults.sync.load(Ordering::SeqCst) {
+            return self.file.sync_data();
+        }
+        let len = self.file.len()?;
+        self.file.truncate(len - len.min(1))?;
+        Err(io::Error::other("the disk is broken"))
+    }
+}
