@@ -1,1 +1,155 @@
-fn main() {}
+//! `kinolog-worker`: the program. Its hidden `child` command is the sandboxed half.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use kinolog_worker::claim::{self, Settings};
+use kinolog_worker::launch::Launcher;
+use kinolog_worker::link::Link;
+use kinolog_worker::{check, child};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Takes transcoding tasks from a conductor and runs each in a sandbox.
+#[derive(Parser)]
+#[command(name = "kinolog-worker", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    worker: Worker,
+}
+
+#[derive(Args)]
+struct Worker {
+    /// Where the conductor listens.
+    #[arg(
+        long,
+        env = "KINOLOG_CONDUCTOR",
+        default_value = "http://127.0.0.1:8090"
+    )]
+    conductor: String,
+    /// A stable name of this worker.
+    #[arg(long, env = "KINOLOG_WORKER_NAME", default_value = "worker")]
+    name: String,
+    /// A folder of this worker's own; holds the plugin registry unless --registry says where.
+    #[arg(long, env = "KINOLOG_WORKER_SCRATCH", global = true)]
+    scratch: Option<PathBuf>,
+    /// The GStreamer plugin registry: made once, then only read.
+    #[arg(long, env = "KINOLOG_WORKER_REGISTRY", global = true)]
+    registry: Option<PathBuf>,
+    /// Take one task, then exit.
+    #[arg(long)]
+    once: bool,
+    /// A child that shows no progress for so long is stopped.
+    #[arg(long, env = "KINOLOG_WORKER_STALL_SECONDS", default_value_t = 60)]
+    stall_seconds: u64,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says whether this machine has everything that is needed, and which package is missing.
+    Check {
+        /// Also try to break out of the sandbox.
+        #[arg(long)]
+        sandbox: bool,
+    },
+    #[command(hide = true)]
+    Child {
+        #[arg(long)]
+        self_test: bool,
+    },
+    #[command(hide = true)]
+    WarmRegistry,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The child must have no other thread when it closes its cell: no runtime, no logger.
+    match cli.command {
+        Some(Command::Child { self_test }) => return child::run(self_test),
+        Some(Command::WarmRegistry) => return check::warm_registry(),
+        Some(Command::Check { .. }) | None => {}
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let registry = registry(&cli.worker)?;
+    let launcher = Launcher::new(registry)?;
+    if let Some(Command::Check { sandbox }) = cli.command {
+        return check::run(&launcher, sandbox).await;
+    }
+
+    let token = std::env::var("KINOLOG_WORKER_TOKEN")
+        .context("KINOLOG_WORKER_TOKEN is not set: the conductor's worker token")?;
+    let stop = CancellationToken::new();
+    let link = Link::new(&cli.worker.conductor, &token, &cli.worker.name)?;
+    let settings = Settings {
+        once: cli.worker.once,
+        stall: Duration::from_secs(cli.worker.stall_seconds.max(1)),
+    };
+    tracing::info!(
+        worker = cli.worker.name,
+        "worker {} is ready",
+        cli.worker.name
+    );
+    let working = claim::work(link, launcher, settings, stop.clone());
+    tokio::pin!(working);
+    tokio::select! {
+        ended = &mut working => ended?,
+        () = terminated() => {
+            tracing::info!("stopping");
+            stop.cancel();
+            working.await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn registry(worker: &Worker) -> anyhow::Result<PathBuf> {
+    if let Some(registry) = &worker.registry {
+        return Ok(registry.clone());
+    }
+    let scratch = match &worker.scratch {
+        Some(scratch) => scratch.clone(),
+        None => std::env::temp_dir().join("kinolog-worker"),
+    };
+    std::fs::create_dir_all(&scratch)
+        .with_context(|| format!("failed to make the folder {}", scratch.display()))?;
+    Ok(scratch.join("gstreamer-registry.bin"))
+}
+
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

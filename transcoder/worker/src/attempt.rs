@@ -1,0 +1,508 @@
+//! One attempt of one task, from the child's start to the last word to the conductor.
+//!
+//! # Invariants
+//!
+//! * Exactly one end is reported, and none after the lease is lost.
+//! * "Done" is reported only after every output is stored and published.
+//! * A child that shows no sign of life for the stall time is killed, group and all.
+
+use std::collections::HashMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use prost::Message;
+use protocol::task::Spec;
+use protocol::{FinishRequest, Init, Lease, Segment, Task, finish_request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{ChildStderr, ChildStdin};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Code, Failure};
+use crate::launch::{Launched, Launcher};
+use crate::lease;
+use crate::link::Link;
+use crate::outputs::{self, Made, OutputError, Outputs};
+use crate::source::{self, SourceReader};
+use crate::wire::{self, Head};
+
+/// Objects waiting to be stored; the child waits behind them.
+const MADE_MAX: usize = 2;
+/// What is kept of the child's messages, in bytes.
+const MESSAGES_BYTES_MAX: usize = 16 << 10;
+/// How long the child may take to end after its last word.
+const EXIT_WAIT: Duration = Duration::from_secs(5);
+
+/// How an attempt ended.
+pub(crate) enum Ended {
+    Reported,
+    /// The lease was lost, or the conductor could not be told.
+    Dropped,
+    /// The worker is being stopped.
+    Stopped,
+}
+
+/// What came of it, before it is reported.
+enum Outcome {
+    Done(FinishRequest),
+    Failed(Failure),
+    Lost(String),
+    Stopped,
+}
+
+pub(crate) async fn run(
+    link: &Link,
+    launcher: &Launcher,
+    task: Task,
+    stall: Duration,
+    stop: &CancellationToken,
+) -> Ended {
+    let lease = task.lease.clone().unwrap_or_default();
+    let patience = Duration::from_millis(task.lease_ms.max(1000).into());
+    tracing::info!(
+        job.id = lease.job,
+        task = lease.task,
+        attempt = lease.attempt,
+        "began {}",
+        lease.task
+    );
+    let permille = Arc::new(AtomicU32::new(0));
+    let beat = Duration::from_millis(task.heartbeat_ms.into());
+    let kept = lease::keep(link, &lease, patience, beat, Arc::clone(&permille));
+    let outcome = tokio::select! {
+        worked = work(link, launcher, task, stall, &permille, patience) => {
+            worked.unwrap_or_else(|error| {
+                tracing::error!("failed to run {}: {error:#}", lease.task);
+                Outcome::Failed(Failure::new(Code::ProcessingCrashed, "the worker failed to run the task"))
+            })
+        }
+        reason = kept => Outcome::Lost(reason),
+        () = stop.cancelled() => Outcome::Stopped,
+    };
+    report(link, &lease, outcome, patience).await
+}
+
+async fn report(link: &Link, lease: &Lease, outcome: Outcome, patience: Duration) -> Ended {
+    let told = match outcome {
+        Outcome::Done(mut finish) => {
+            finish.lease = Some(lease.clone());
+            tracing::info!(
+                job.id = lease.job,
+                task = lease.task,
+                "finished {}",
+                lease.task
+            );
+            link.finish(finish, patience).await
+        }
+        Outcome::Failed(failure) => {
+            tracing::warn!(
+                job.id = lease.job,
+                task = lease.task,
+                "failed {}: {failure}",
+                lease.task
+            );
+            link.fail(lease, &failure, patience).await
+        }
+        Outcome::Lost(reason) => {
+            tracing::warn!(
+                job.id = lease.job,
+                task = lease.task,
+                "dropped {}: {reason}",
+                lease.task
+            );
+            return Ended::Dropped;
+        }
+        Outcome::Stopped => return Ended::Stopped,
+    };
+    match told {
+        Ok(()) => Ended::Reported,
+        Err(error) => {
+            tracing::warn!(
+                job.id = lease.job,
+                task = lease.task,
+                "failed to report {}: {error}",
+                lease.task
+            );
+            Ended::Dropped
+        }
+    }
+}
+
+/// Signs of life: reads of the source and frames of the child.
+#[derive(Clone, Default)]
+struct Life(Arc<AtomicU64>);
+
+impl Life {
+    fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns when nothing was noted for so long.
+    async fn ended(&self, stall: Duration) {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        let mut since = Instant::now();
+        loop {
+            sleep(stall.min(Duration::from_secs(1)) / 4).await;
+            let now = self.0.load(Ordering::Relaxed);
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() > stall {
+                return;
+            }
+        }
+    }
+}
+
+async fn work(
+    link: &Link,
+    launcher: &Launcher,
+    mut task: Task,
+    stall: Duration,
+    permille: &AtomicU32,
+    patience: Duration,
+) -> anyhow::Result<Outcome> {
+    let lease = task.lease.clone().context("a task without a lease")?;
+    let source = task.source.clone().context("a task without a source")?;
+    let published = published(&task)?;
+    let http = source::http()?;
+    let reader = SourceReader::new(http.clone(), link.clone(), lease.clone(), source, patience);
+    let outputs = Outputs {
+        http,
+        link: link.clone(),
+        lease,
+        patience,
+    };
+    // The child gets the size, not the address.
+    if let Some(source) = &mut task.source {
+        source.url.clear();
+        source.headers.clear();
+    }
+
+    let oom_kills = oom_kills();
+    let mut launched = launcher.launch(false)?;
+    tracing::debug!(child = launched.child.id(), "started the child");
+    let Ends {
+        spec,
+        messages,
+        source,
+        output,
+    } = ends(&mut launched)?;
+    let life = Life::default();
+    let noted = life.clone();
+    let (made, to_store) = mpsc::channel(MADE_MAX);
+
+    let source_read = reader.serve(source, move || noted.note());
+    let frames = frames(output, made, &life, permille, &published);
+    let stored = outputs.store_all(to_store);
+    let given = give(spec, task.encode_to_vec());
+    let conversation = async { tokio::join!(given, messages_of(messages), frames, stored) };
+
+    tokio::select! {
+        biased;
+        failure = refused(source_read) => {
+            launched.kill();
+            Ok(Outcome::Failed(failure))
+        }
+        ((), messages, last, stored) = conversation => {
+            let status = exit(&mut launched).await?;
+            if let Err(error) = stored {
+                return Ok(match error {
+                    OutputError::Lost(reason) => Outcome::Lost(reason),
+                    OutputError::Failed(failure) => Outcome::Failed(failure),
+                });
+            }
+            Ok(verdict(last, status, &messages, oom_kills))
+        }
+        () = life.ended(stall) => {
+            launched.kill();
+            let message = format!("the file could not be processed: nothing moved for {} s", stall.as_secs());
+            Ok(Outcome::Failed(Failure::new(Code::ProcessingStalled, message)))
+        }
+    }
+}
+
+/// Our ends of the child's descriptors.
+struct Ends {
+    spec: ChildStdin,
+    messages: ChildStderr,
+    source: UnixStream,
+    output: UnixStream,
+}
+
+fn ends(launched: &mut Launched) -> anyhow::Result<Ends> {
+    Ok(Ends {
+        spec: launched.child.stdin.take().context("no standard input")?,
+        messages: launched.child.stderr.take().context("no standard error")?,
+        source: launched.source.take().context("no source socket")?,
+        output: launched.output.take().context("no output socket")?,
+    })
+}
+
+/// Resolves only when the source cannot be read; a child that hung up is not our concern.
+async fn refused(reading: impl Future<Output = Result<(), Failure>>) -> Failure {
+    match reading.await {
+        Err(failure) => failure,
+        Ok(()) => std::future::pending().await,
+    }
+}
+
+async fn give(mut spec: ChildStdin, task: Vec<u8>) {
+    // A child that does not read its task has died: its end says why.
+    let _unread = spec.write_all(&task).await;
+}
+
+/// Keeps the last of what the child says.
+async fn messages_of(mut messages: ChildStderr) -> String {
+    let mut kept = Vec::new();
+    let mut part = [0u8; 4096];
+    while let Ok(read @ 1..) = messages.read(&mut part).await {
+        kept.extend_from_slice(&part[..read]);
+        let surplus = kept.len().saturating_sub(MESSAGES_BYTES_MAX);
+        kept.drain(..surplus);
+    }
+    let text = String::from_utf8_lossy(&kept).into_owned();
+    for line in text.lines() {
+        tracing::debug!(child = line, "the child says: {line}");
+    }
+    text
+}
+
+async fn exit(launched: &mut Launched) -> anyhow::Result<ExitStatus> {
+    let until = Instant::now() + EXIT_WAIT;
+    tokio::select! {
+        status = launched.child.wait() => return status.context("failed to wait for the child"),
+        () = sleep_until(until) => {}
+    }
+    launched.kill();
+    launched
+        .child
+        .wait()
+        .await
+        .context("failed to wait for the child")
+}
+
+/// How many segments of each rendition are published already; also: which may come.
+fn published(task: &Task) -> anyhow::Result<HashMap<String, u32>> {
+    let spec = task.spec.as_ref().context("a task without a spec")?;
+    Ok(match spec {
+        Spec::Probe(_) | Spec::Poster(_) => HashMap::new(),
+        Spec::Encode(spec) => {
+            let targets = spec.targets.iter();
+            targets
+                .map(|t| (t.rendition.clone(), t.published))
+                .collect()
+        }
+        Spec::Audio(spec) => HashMap::from([(spec.rendition.clone(), spec.published)]),
+    })
+}
+
+/// The child's last word.
+enum Last {
+    Done(FinishRequest),
+    Failed(Failure),
+    /// It hung up without one.
+    Nothing,
+    /// It said something that it must not.
+    Nonsense(String),
+}
+
+/// Takes the child's frames until its last word, or until it hangs up.
+async fn frames(
+    mut output: UnixStream,
+    made: mpsc::Sender<Made>,
+    life: &Life,
+    permille: &AtomicU32,
+    published: &HashMap<String, u32>,
+) -> Last {
+    let mut next: HashMap<String, u32> = HashMap::new();
+    let mut units_seen = 0;
+    loop {
+        let (head, body) = match frame(&mut output).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Last::Nothing,
+            Err(error) => return Last::Nonsense(format!("{error:#}")),
+        };
+        let object = match head {
+            Head::Progress {
+                units,
+                permille: done,
+            } => {
+                if units > units_seen {
+                    units_seen = units;
+                    life.note();
+                }
+                permille.store(done.min(999), Ordering::Relaxed);
+                continue;
+            }
+            Head::Done => {
+                return match FinishRequest::decode(body) {
+                    Ok(finish) => Last::Done(finish),
+                    Err(error) => Last::Nonsense(error.to_string()),
+                };
+            }
+            Head::Failed { failure } => {
+                return Last::Failed(Failure::new(failure.code, failure.message));
+            }
+            Head::Findings { .. } => return Last::Nonsense("findings in a task".to_owned()),
+            Head::Init { .. } | Head::Segment { .. } | Head::Poster { .. } => {
+                object(head, body, published, &mut next)
+            }
+        };
+        life.note();
+        match object {
+            Ok(Some(object)) => {
+                // A closed channel means that storing failed, and storing says why.
+                if made.send(object).await.is_err() {
+                    return Last::Nothing;
+                }
+                life.note();
+            }
+            Ok(None) => {}
+            Err(error) => return Last::Nonsense(format!("{error:#}")),
+        }
+    }
+}
+
+async fn frame(output: &mut UnixStream) -> anyhow::Result<Option<(Head, Bytes)>> {
+    let mut start = [0u8; 8];
+    if output.read_exact(&mut start).await.is_err() {
+        return Ok(None);
+    }
+    let (head_len, body_len) = wire::split_pair(start);
+    ensure!(
+        head_len <= wire::HEAD_BYTES_MAX && body_len <= wire::BODY_BYTES_MAX,
+        "a frame larger than allowed"
+    );
+    let mut head = vec![0u8; head_len as usize];
+    let mut body = vec![0u8; body_len as usize];
+    let read = async {
+        output.read_exact(&mut head).await?;
+        output.read_exact(&mut body).await
+    };
+    if read.await.is_err() {
+        return Ok(None);
+    }
+    let head = serde_json::from_slice(&head).context("a frame that is no JSON")?;
+    Ok(Some((head, body.into())))
+}
+
+/// What to store of this frame; nothing of a segment that is already published.
+fn object(
+    head: Head,
+    bytes: Bytes,
+    published: &HashMap<String, u32>,
+    next: &mut HashMap<String, u32>,
+) -> anyhow::Result<Option<Made>> {
+    let size_bytes = bytes.len() as u64;
+    match head {
+        Head::Init {
+            rendition,
+            codec,
+            timescale,
+        } => {
+            ensure!(published.contains_key(&rendition), "an unknown rendition");
+            let init = Init {
+                name: outputs::init_name(&rendition),
+                size_bytes,
+                codec,
+                timescale,
+            };
+            Ok(Some(Made::Init {
+                rendition,
+                init,
+                bytes,
+            }))
+        }
+        Head::Segment {
+            rendition,
+            index,
+            time,
+            duration,
+            samples,
+        } => {
+            let from = *published.get(&rendition).context("an unknown rendition")?;
+            let expected = next.entry(rendition.clone()).or_insert(0);
+            ensure!(index == *expected, "segment {index} instead of {expected}");
+            *expected += 1;
+            if index < from {
+                return Ok(None);
+            }
+            let segment = Segment {
+                name: outputs::segment_name(&rendition, index),
+                size_bytes,
+                time,
+                duration,
+                samples,
+            };
+            Ok(Some(Made::Segment {
+                rendition,
+                index,
+                segment,
+                bytes,
+            }))
+        }
+        Head::Poster { .. } => Ok(Some(Made::Poster { bytes })),
+        Head::Progress { .. } | Head::Done | Head::Failed { .. } | Head::Findings { .. } => {
+            bail!("not an object")
+        }
+    }
+}
+
+fn verdict(last: Last, status: ExitStatus, messages: &str, oom_kills: u64) -> Outcome {
+    match last {
+        Last::Done(mut finish) => {
+            if let Some(finish_request::Result::Poster(poster)) = &mut finish.result {
+                outputs::POSTER_NAME.clone_into(&mut poster.name);
+            }
+            Outcome::Done(finish)
+        }
+        Last::Failed(failure) => Outcome::Failed(failure),
+        Last::Nonsense(reason) => {
+            tracing::error!("the child broke the protocol: {reason}");
+            crashed("the worker's decoder misbehaved")
+        }
+        Last::Nothing => died(status, messages, oom_kills),
+    }
+}
+
+/// Why a child that said nothing died.
+fn died(status: ExitStatus, messages: &str, oom_kills_before: u64) -> Outcome {
+    tracing::warn!("the child ended with {status}: {}", messages.trim_end());
+    let out_of_time = status.signal() == Some(libc::SIGXCPU);
+    let out_of_memory = oom_kills() > oom_kills_before
+        || [
+            "memory allocation of",
+            "failed to allocate",
+            "Cannot allocate memory",
+        ]
+        .iter()
+        .any(|said| messages.contains(said));
+    if out_of_time || out_of_memory {
+        return Outcome::Failed(Failure::new(
+            Code::ProcessingOutOfResources,
+            "the file needs more memory or time than the worker has",
+        ));
+    }
+    crashed("the worker's decoder crashed on the file")
+}
+
+fn crashed(message: &str) -> Outcome {
+    Outcome::Failed(Failure::new(Code::ProcessingCrashed, message))
+}
+
+/// How often this machine has killed a process for want of memory.
+fn oom_kills() -> u64 {
+    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    counters
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,246 @@
+//! What a file says about itself, before any demuxer believes it.
+//!
+//! # Invariants
+//!
+//! * A box, segment or chunk that ends behind the end of the file was cut off: the file is
+//!   refused here, for a demuxer would play what there is and end without a word.
+//! * Reads are few and bounded: headers and one index.
+
+use super::coverage::{tolerance, truncated};
+use super::front_end::unreadable;
+use super::source_element::SourceLink;
+use crate::failure::{Code, Failure};
+use crate::fragment::{Boxes, be32, be64, child, path};
+
+/// Boxes on the top level that are looked at; a fragmented file can have many more.
+const BOXES_MAX: usize = 4096;
+/// The largest index that is read into memory.
+const INDEX_BYTES_MAX: u64 = 64 << 20;
+
+/// What an ISO file says of its movie.
+#[derive(Default, Debug)]
+pub(crate) struct Movie {
+    pub(crate) tracks: u32,
+}
+
+/// Checks the file's own lengths. `None`: this container declares none that we read.
+pub(crate) fn check(link: &SourceLink, container: &str) -> Result<Option<Movie>, Failure> {
+    match container {
+        "video/quicktime" | "audio/x-m4a" | "application/x-3gp" => iso(link).map(Some),
+        "video/x-matroska"
+        | "audio/x-matroska"
+        | "video/webm"
+        | "audio/webm"
+        | "video/x-matroska-3d" => ebml(link).map(|()| None),
+        "video/x-msvideo" | "audio/x-wav" => riff(link).map(|()| None),
+        _ => Ok(None),
+    }
+}
+
+fn cut_off(says: u64, has: u64) -> Failure {
+    let message = format!("the file is incomplete: it says it has {says} bytes, but it has {has}");
+    Failure::new(Code::SourceTruncated, message)
+}
+
+/// Top-level kinds; anything else behind the movie is somebody's appendix.
+const KNOWN: &[&[u8; 4]] = &[
+    b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"mfra", b"uuid", b"meta",
+    b"sidx", b"styp", b"pdin", b"udta",
+];
+
+fn iso(link: &SourceLink) -> Result<Movie, Failure> {
+    let mut at = 0u64;
+    let mut movie = None;
+    for _ in 0..BOXES_MAX {
+        if at + 8 > link.size {
+            break;
+        }
+        let head = link.read(at, 16).map_err(|_| unreadable())?;
+        let (Some(size), Some(kind)) = (be32(&head, 0), head.get(4..8)) else {
+            break;
+        };
+        if !KNOWN.iter().any(|known| known.as_slice() == kind) {
+            break;
+        }
+        let size = match size {
+            0 => link.size - at,
+            1 => be64(&head, 8).unwrap_or(0),
+            size => u64::from(size),
+        };
+        if size < 8 {
+            break;
+        }
+        let end = at.saturating_add(size);
+        if end > link.size {
+            return Err(cut_off(end, link.size));
+        }
+        if kind == b"moov" && size <= INDEX_BYTES_MAX {
+            let bytes = read_all(link, at + 8, size - 8)?;
+            movie = Some(read_movie(&bytes)?);
+        } else if kind == b"moov" {
+            movie = Some(Movie::default());
+        }
+        at = end;
+    }
+    movie.ok_or_else(|| {
+        Failure::new(
+            Code::SourceTruncated,
+            "the file is incomplete: its index is missing",
+        )
+    })
+}
+
+fn read_all(link: &SourceLink, from: u64, length: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < length {
+        let left = length - bytes.len() as u64;
+        let part = link
+            .read(from + bytes.len() as u64, left.min(1 << 20) as u32)
+            .map_err(|_| unreadable())?;
+        if part.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok(bytes)
+}
+
+/// Compares what the movie's header claims with what its tracks hold.
+fn read_movie(moov: &[u8]) -> Result<Movie, Failure> {
+    let traks: Vec<&[u8]> = Boxes(moov)
+        .filter(|(kind, _)| kind == b"trak")
+        .map(|(_, content)| content)
+        .collect();
+    let movie = Movie {
+        tracks: traks.len() as u32,
+    };
+    let fragmented = child(moov, b"mvex").is_some();
+    let edited = traks
+        .iter()
+        .any(|trak| child(trak, b"edts").is_some_and(has_empty_edit));
+    let declared_ns = child(moov, b"mvhd").and_then(duration_ns);
+    if let Some(declared_ns) = declared_ns.filter(|_| !fragmented && !edited) {
+        let held: Vec<u64> = traks.iter().filter_map(|trak| held_ns(trak)).collect();
+        let longest_ns = held.iter().copied().max().unwrap_or(declared_ns);
+        if longest_ns + tolerance(declared_ns) < declared_ns {
+            return Err(truncated(declared_ns, longest_ns));
+        }
+    }
+    Ok(movie)
+}
+
+/// Timescale and duration stand alike in `mvhd` and `mdhd`.
+fn duration_ns(header: &[u8]) -> Option<u64> {
+    let (scale, units) = match header.first()? {
+        1 => (be32(header, 20)?, be64(header, 24)?),
+        _ => (be32(header, 12)?, u64::from(be32(header, 16)?)),
+    };
+    to_ns(units, scale)
+}
+
+fn to_ns(units: u64, scale: u32) -> Option<u64> {
+    let ns = u128::from(units) * 1_000_000_000 / u128::from(scale.max(1));
+    u64::try_from(ns).ok()
+}
+
+/// The sum of what the sample table holds.
+fn held_ns(trak: &[u8]) -> Option<u64> {
+    let mdia = child(trak, b"mdia")?;
+    let mdhd = child(mdia, b"mdhd")?;
+    let scale = match mdhd.first()? {
+        1 => be32(mdhd, 20)?,
+        _ => be32(mdhd, 12)?,
+    };
+    let stts = path(mdia, &[b"minf", b"stbl", b"stts"])?;
+    let entries = be32(stts, 4)? as usize;
+    let mut units = 0u64;
+    for entry in stts.get(8..)?.chunks_exact(8).take(entries) {
+        let run = u64::from(be32(entry, 0)?) * u64::from(be32(entry, 4)?);
+        units = units.saturating_add(run);
+    }
+    to_ns(units, scale)
+}
+
+/// An edit that shows nothing makes a movie longer than its tracks.
+fn has_empty_edit(edts: &[u8]) -> bool {
+    let Some(elst) = child(edts, b"elst") else {
+        return false;
+    };
+    let wide = elst.first() == Some(&1);
+    let (stride, at) = if wide { (20, 8) } else { (12, 4) };
+    elst.get(8..).is_some_and(|entries| {
+        entries.chunks_exact(stride).any(|entry| {
+            let time = entry.get(at..at + stride - at - 4);
+            time.is_some_and(|time| time.iter().all(|byte| *byte == 0xff))
+        })
+    })
+}
+
+/// Matroska: the segment says how long it is, unless it was written live.
+fn ebml(link: &SourceLink) -> Result<(), Failure> {
+    let head = link.read(0, 4096).map_err(|_| unreadable())?;
+    let cut = || -> Option<u64> {
+        let (_, id_len) = vint(&head, 0, true)?;
+        let (size, size_len) = vint(&head, id_len, false)?;
+        let segment = id_len + size_len + usize::try_from(size).ok()?;
+        let (id, id_len) = vint(&head, segment, true)?;
+        let (size, size_len) = vint(&head, segment + id_len, false)?;
+        let unknown = (1u64 << (7 * size_len)) - 1;
+        (id == 0x1853_8067 && size != unknown)
+            .then(|| size.saturating_add((segment + id_len + size_len) as u64))
+    };
+    match cut() {
+        Some(end) if end > link.size => Err(cut_off(end, link.size)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A number of EBML at this place, with its marker or without, and its length.
+fn vint(bytes: &[u8], at: usize, with_marker: bool) -> Option<(u64, usize)> {
+    let first = *bytes.get(at)?;
+    let length = first.leading_zeros() as usize + 1;
+    if length > 8 {
+        return None;
+    }
+    let mut value = u64::from(first);
+    if !with_marker {
+        value &= (1u64 << (8 - length)) - 1;
+    }
+    for byte in bytes.get(at + 1..at + length)? {
+        value = value << 8 | u64::from(*byte);
+    }
+    Some((value, length))
+}
+
+/// AVI and WAVE: the outermost chunk's length; 0 and the maximum mean "written live".
+fn riff(link: &SourceLink) -> Result<(), Failure> {
+    let head = link.read(0, 12).map_err(|_| unreadable())?;
+    let Some(Ok(size)) = head.get(4..8).map(<[u8; 4]>::try_from) else {
+        return Ok(());
+    };
+    let size = u64::from(u32::from_le_bytes(size));
+    let end = size + 8;
+    let live = size == 0 || size == u64::from(u32::MAX);
+    // An odd last chunk may lack its padding.
+    if !live && end > link.size + 1 {
+        return Err(cut_off(end, link.size));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_ebml_have_their_length_in_front() {
+        assert_eq!(vint(&[0x81], 0, false), Some((1, 1)));
+        assert_eq!(vint(&[0x40, 0x02], 0, false), Some((2, 2)));
+        assert_eq!(
+            vint(&[0x1a, 0x45, 0xdf, 0xa3], 0, true),
+            Some((0x1a45_dfa3, 4))
+        );
+        assert_eq!(vint(&[0x00], 0, false), None);
+        assert_eq!(vint(&[0x40], 0, false), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! The worker as the conductor sees it: the real program, run against a conductor and a
+//! store of the test's own, on media the test makes.
+
+mod bad_sources;
+mod conductor;
+mod encode;
+mod failures;
+mod media;
+mod probe;
+mod sandbox;
+mod store;
+mod worker;

@@ -1,0 +1,56 @@
+//! Small films, made by GStreamer in the test's own process.
+
+use axum::body::Bytes;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+/// Runs a pipeline whose `filesink name=out` gets its place from us, and returns the file.
+pub fn film(description: &str) -> Bytes {
+    gst::init().unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let place = folder.path().join("film");
+    let pipeline = gst::parse::launch(description)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let out = pipeline.by_name("out").unwrap();
+    out.set_property("location", place.to_str().unwrap());
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+    let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds);
+    pipeline.set_state(gst::State::Null).unwrap();
+    match message.expect("the film took too long").view() {
+        gst::MessageView::Error(error) => panic!("{error:?}"),
+        _ => std::fs::read(place).unwrap().into(),
+    }
+}
+
+/// Video of this many pictures.
+pub fn pictures(count: u32, width: u32, height: u32, fps: &str) -> String {
+    format!(
+        "videotestsrc num-buffers={count} pattern=ball ! \
+         video/x-raw,format=I420,width={width},height={height},framerate={fps} ! \
+         x264enc speed-preset=ultrafast key-int-max=60 ! h264parse ! queue ! mux. "
+    )
+}
+
+/// Sound of this many buffers of 1024 samples at 48 kHz.
+pub fn sound(count: u32) -> String {
+    format!(
+        "audiotestsrc num-buffers={count} samplesperbuffer=1024 ! audio/x-raw,rate=48000,channels=2 ! \
+         audioconvert ! avenc_aac ! aacparse ! queue ! mux. "
+    )
+}
+
+pub fn mp4(tracks: &str) -> Bytes {
+    film(&format!(
+        "{tracks} mp4mux name=mux faststart=true ! filesink name=out"
+    ))
+}
+
+pub fn matroska(tracks: &str) -> Bytes {
+    film(&format!(
+        "{tracks} matroskamux name=mux ! filesink name=out"
+    ))
+}
