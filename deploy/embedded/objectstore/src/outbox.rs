@@ -19,14 +19,15 @@ use crate::listing::url_encoded;
 use crate::record::{Cause, Event};
 use crate::state::Change;
 use crate::store::Store;
-use crate::writer::{Condition, Refusal};
+use crate::writer::Condition;
 
 /// Sent at once.
 const BATCH_MAX: usize = 8;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Below the grace of stopping: what was sent then is struck out, and not sent twice.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Who is told about created objects.
 #[derive(Clone)]
@@ -59,20 +60,25 @@ pub(crate) async fn deliver(
         .connect_timeout(CONNECT_MAX)
         .timeout(ANSWER_MAX)
         .build()?;
-    stop.run_until_cancelled(rounds(&store, &bucket, &notify, &client))
-        .await;
+    rounds(&store, &bucket, &notify, &client, &stop).await;
     Ok(())
 }
 
-async fn rounds(store: &Store, bucket: &str, notify: &Notify, client: &reqwest::Client) {
+async fn rounds(
+    store: &Store,
+    bucket: &str,
+    notify: &Notify,
+    client: &reqwest::Client,
+    stop: &CancellationToken,
+) {
     let mut after = None;
     let mut pause = PAUSE_MIN;
-    loop {
+    while !stop.is_cancelled() {
         let batch = next_batch(store, after);
         let Some(last) = batch.last() else {
             // The end of a round: another one begins when something is owed.
             if after.take().is_none() {
-                store.owed.notified().await;
+                stop.run_until_cancelled(store.owed.notified()).await;
             }
             continue;
         };
@@ -93,7 +99,7 @@ async fn rounds(store: &Store, bucket: &str, notify: &Notify, client: &reqwest::
             }
         };
         // The pause being over is no error: the next attempt is due.
-        let _ = tokio::time::timeout(pause, changed).await;
+        let _ = tokio::time::timeout(pause, stop.run_until_cancelled(changed)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
@@ -141,8 +147,10 @@ async fn deliver_one(
     match store.commit(change, Condition::None).await {
         Ok(()) => true,
         // It is sent once more, later: at least once.
-        Err(Refusal::Full) => false,
-        Err(_) => false,
+        Err(refusal) => {
+            tracing::debug!(%refusal, "a delivered notification is not struck out yet");
+            false
+        }
     }
 }
 

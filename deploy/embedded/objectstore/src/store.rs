@@ -148,7 +148,7 @@ impl Store {
     pub(crate) fn has_room(&self, size: u64) -> bool {
         match nix::sys::statvfs::statvfs(self.blobs.dir()) {
             Ok(disk) => {
-                let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
+                let free = disk.blocks_available() * disk.fragment_size();
                 free >= size.saturating_add(self.reserve_bytes)
             }
             // The write itself will tell.

@@ -171,7 +171,7 @@ impl Writer {
                 created_by,
                 upload,
             } => {
-                upload.iter().try_for_each(|upload| open(upload))?;
+                upload.iter().try_for_each(&open)?;
                 request.condition.check(&state, key)?;
                 if state.objects.len() + before >= OBJECTS_MAX {
                     return Err(Refusal::TooMany("objects"));

@@ -124,10 +124,7 @@ impl S3 for Backend {
             return Err(s3_error!(TooManyBuckets, "this store has one bucket"));
         }
         let location = Some(format!("/{}", self.bucket));
-        Ok(S3Response::new(CreateBucketOutput {
-            location,
-            ..Default::default()
-        }))
+        Ok(S3Response::new(CreateBucketOutput { location }))
     }
 
     async fn list_buckets(
