@@ -1,0 +1,75 @@
+//! GraphQL over HTTP: `POST /graphql`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use async_graphql::Request;
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{ConnectInfo, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    app::App,
+    error::{ApiError, Code},
+    graphql::{Client, Kinolog, execute},
+    viewer::Viewer,
+};
+
+pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024;
+/// A request that takes longer is given up.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Who connects, where the server says so.
+pub(crate) type Peer = Option<axum::Extension<ConnectInfo<SocketAddr>>>;
+
+pub(crate) async fn post(
+    State(app): State<App>,
+    State(schema): State<Kinolog>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let viewer = match Viewer::of_headers(&app.config.token_secret, &headers) {
+        Ok(viewer) => viewer,
+        Err(error) => return refusal(&error),
+    };
+    let request: Request = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(_) => {
+            return refusal(&ApiError::new(
+                Code::Invalid,
+                "the body is not a GraphQL request: {\"query\":\"…\",\"variables\":{…}}",
+            ));
+        }
+    };
+    let client = client_of(&viewer, &peer);
+    let executing = execute(&schema, request, viewer, client);
+    match tokio::time::timeout(ANSWER_MAX, executing).await {
+        Ok(response) => Json(response).into_response(),
+        Err(_) => {
+            let error = ApiError::new(
+                Code::LimitExceeded,
+                format!("this took longer than {} s", ANSWER_MAX.as_secs()),
+            );
+            (StatusCode::GATEWAY_TIMEOUT, Json(error.graphql())).into_response()
+        }
+    }
+}
+
+pub(crate) fn refusal(error: &ApiError) -> Response {
+    (error.status(), Json(error.graphql())).into_response()
+}
+
+/// A token's subject, or where the connection comes from.
+pub(crate) fn client_of(viewer: &Viewer, peer: &Peer) -> Client {
+    match (viewer, peer) {
+        (Viewer::Person(person), _) => Client(format!("person {}", person.owner)),
+        (Viewer::Anonymous, Some(axum::Extension(ConnectInfo(address)))) => {
+            Client(format!("address {}", address.ip()))
+        }
+        (Viewer::Anonymous, None) => Client("unknown".to_owned()),
+    }
+}

@@ -1,0 +1,137 @@
+//! Maxima of a GraphQL document: depth, complexity, and how far introspection follows itself.
+//!
+//! # Invariants
+//!
+//! * A document is measured before anything of it is executed.
+//! * Questions about the schema may be as deep as tools ask them, but lists within lists of
+//!   them are not: a short document could ask for megabytes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_graphql::{
+    ServerError, ServerResult, ValidationResult, Variables,
+    extensions::{Extension, ExtensionContext, NextParseQuery, NextValidation},
+    parser::types::{ExecutableDocument, Selection, SelectionSet},
+};
+use async_trait::async_trait;
+
+use crate::{
+    error::{ApiError, Code},
+    graphql::server_error,
+};
+
+pub(crate) const DEPTH_MAX: usize = 12;
+pub(crate) const COMPLEXITY_MAX: usize = 2_000;
+/// The introspection query of the usual tools is deeper than ours may be.
+const INTROSPECTION_DEPTH_MAX: usize = 20;
+/// Lists of the schema within each other: a type's fields, their arguments, not theirs again.
+const INTROSPECTION_LISTS_MAX: usize = 2;
+/// Selections looked at, fragments counted each time they are spread.
+const STEPS_MAX: usize = 10_000;
+
+/// One request's document.
+#[derive(Default)]
+pub(crate) struct Limits {
+    asks_for_schema_only: AtomicBool,
+}
+
+#[async_trait]
+impl Extension for Limits {
+    async fn parse_query(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        query: &str,
+        variables: &Variables,
+        next: NextParseQuery<'_>,
+    ) -> ServerResult<ExecutableDocument> {
+        let document = next.run(ctx, query, variables).await?;
+        let mut walk = Walk {
+            document: &document,
+            steps: 0,
+        };
+        let mut schema_only = true;
+        for (_, operation) in document.operations.iter() {
+            let selections = &operation.node.selection_set.node;
+            walk.lists(selections, 0)
+                .map_err(|error| server_error(&error))?;
+            schema_only &= selections.items.iter().all(|item| match &item.node {
+                Selection::Field(field) => field.node.name.node.starts_with("__"),
+                Selection::FragmentSpread(_) | Selection::InlineFragment(_) => false,
+            });
+        }
+        self.asks_for_schema_only
+            .store(schema_only, Ordering::Relaxed);
+        Ok(document)
+    }
+
+    async fn validation(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        next: NextValidation<'_>,
+    ) -> Result<ValidationResult, Vec<ServerError>> {
+        let measured = next.run(ctx).await?;
+        let depth_max = if self.asks_for_schema_only.load(Ordering::Relaxed) {
+            INTROSPECTION_DEPTH_MAX
+        } else {
+            DEPTH_MAX
+        };
+        if measured.depth > depth_max {
+            return Err(vec![server_error(&exceeded(format!(
+                "the query is {} levels deep, {depth_max} are the most",
+                measured.depth
+            )))]);
+        }
+        if measured.complexity > COMPLEXITY_MAX {
+            return Err(vec![server_error(&exceeded(format!(
+                "the query has a complexity of {}, {COMPLEXITY_MAX} is the most; ask for fewer items or fields",
+                measured.complexity
+            )))]);
+        }
+        Ok(measured)
+    }
+}
+
+fn exceeded(message: impl Into<String>) -> ApiError {
+    ApiError::new(Code::LimitExceeded, message.into())
+}
+
+struct Walk<'d> {
+    document: &'d ExecutableDocument,
+    steps: usize,
+}
+
+impl<'d> Walk<'d> {
+    /// Refuses lists of the schema within too many others. `within` is how many there are already.
+    fn lists(&mut self, selections: &'d SelectionSet, within: usize) -> Result<(), ApiError> {
+        for item in &selections.items {
+            self.steps += 1;
+            if self.steps > STEPS_MAX {
+                return Err(exceeded("the query has too many selections"));
+            }
+            match &item.node {
+                Selection::Field(field) => {
+                    let is_list = matches!(
+                        field.node.name.node.as_str(),
+                        "fields" | "inputFields" | "interfaces" | "possibleTypes" | "enumValues"
+                    );
+                    let within = within + usize::from(is_list);
+                    if within > INTROSPECTION_LISTS_MAX {
+                        return Err(exceeded("the query follows the schema too far into itself"));
+                    }
+                    self.lists(&field.node.selection_set.node, within)?;
+                }
+                Selection::InlineFragment(fragment) => {
+                    self.lists(&fragment.node.selection_set.node, within)?;
+                }
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    // An unknown one is for the validation to refuse; a cycle ends at the maximum of steps.
+                    if let Some(fragment) = self.document.fragments.get(name) {
+                        self.lists(&fragment.node.selection_set.node, within)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

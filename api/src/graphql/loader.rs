@@ -1,0 +1,58 @@
+//! Data loaders: what many videos of one answer need, asked for at once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_graphql::dataloader::Loader;
+use domain::id::{JobId, VideoId};
+use projections::{
+    catalogue::{self, RenditionState},
+    popularity,
+    reader::Reader,
+};
+
+use crate::error::{ApiError, internal};
+
+/// How often videos were viewed.
+pub(crate) struct Views(pub Reader);
+
+impl Views {
+    pub(crate) const BATCH_MAX: usize = 500;
+}
+
+impl Loader<VideoId> for Views {
+    type Value = u64;
+    type Error = ApiError;
+
+    async fn load(&self, videos: &[VideoId]) -> Result<HashMap<VideoId, u64>, ApiError> {
+        let views = popularity::views(&self.0, videos)
+            .await
+            .map_err(internal("read view counts"))?;
+        Ok(videos.iter().copied().zip(views).collect())
+    }
+}
+
+/// The renditions of jobs.
+pub(crate) struct Renditions(pub Reader);
+
+impl Renditions {
+    pub(crate) const BATCH_MAX: usize = catalogue::PAGE_MAX;
+}
+
+impl Loader<JobId> for Renditions {
+    type Value = Arc<Vec<RenditionState>>;
+    type Error = ApiError;
+
+    async fn load(&self, jobs: &[JobId]) -> Result<HashMap<JobId, Self::Value>, ApiError> {
+        let renditions = catalogue::renditions(&self.0, jobs)
+            .await
+            .map_err(internal("read renditions"))?;
+        let mut of_jobs = HashMap::<JobId, Vec<RenditionState>>::new();
+        for rendition in renditions {
+            of_jobs.entry(rendition.job).or_default().push(rendition);
+        }
+        Ok(of_jobs
+            .into_iter()
+            .map(|(job, renditions)| (job, Arc::new(renditions)))
+            .collect())
+    }
+}

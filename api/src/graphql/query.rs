@@ -1,0 +1,198 @@
+//! Queries.
+
+use async_graphql::{Context, ID, Interface, Object, Result};
+use domain::id::VideoId;
+use projections::{
+    catalogue::{self, Cursor, Filter},
+    popularity, search,
+};
+
+use crate::{
+    app::{App, now_ms},
+    error::{ApiError, Code, internal},
+    graphql::{
+        app,
+        connection::{
+            self, SearchConnection, VideoConnection, cursor_text, offset_text, parse_cursor,
+            parse_offset,
+        },
+        video::Video,
+        viewer,
+    },
+    position::{self, Waits},
+    token::Scope,
+    viewer::Viewer,
+};
+
+/// Anything with an id.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID"))]
+pub(crate) enum Node {
+    Video(Video),
+}
+
+pub(crate) struct Query;
+
+/// Public videos are readable without a token; one's own with the scope `videos:read`.
+#[Object]
+impl Query {
+    /// One video, or null: a video you may not see looks like none.
+    async fn video(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        #[graphql(
+            desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
+        )]
+        min_position: Option<String>,
+    ) -> Result<Option<Video>> {
+        let app = app(ctx)?;
+        position::wait(app, min_position.as_deref(), &[Waits::Catalogue]).await?;
+        Ok(find(app, viewer(ctx)?, &id).await?)
+    }
+
+    /// Public, playable videos, newest first; or, with `mine`, all of one's own.
+    #[graphql(complexity = "connection::cost(first, child_complexity)")]
+    async fn videos(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 100; 20 if not said.")] first: Option<i32>,
+        #[graphql(desc = "Go on after this cursor.")] after: Option<String>,
+        #[graphql(
+            default,
+            desc = "One's own videos, whatever their visibility and status."
+        )]
+        mine: bool,
+        #[graphql(
+            desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
+        )]
+        min_position: Option<String>,
+    ) -> Result<VideoConnection> {
+        let app = app(ctx)?;
+        let first = connection::first(first)?;
+        let after = after.as_deref().map(parse_cursor).transpose()?;
+        let filter = if mine {
+            Filter::OwnedBy(viewer(ctx)?.with(Scope::VideosRead)?.owner.clone())
+        } else {
+            Filter::Public
+        };
+        position::wait(app, min_position.as_deref(), &[Waits::Catalogue]).await?;
+        let page = catalogue::page(&app.reader, &filter, after, first)
+            .await
+            .map_err(internal("list videos"))?;
+        let edges = page
+            .videos
+            .into_iter()
+            .map(|video| (cursor_text(Cursor::of(&video)), Video(video)))
+            .collect();
+        Ok(VideoConnection::new(edges, page.has_next))
+    }
+
+    /// Videos by title, description and tags, best first: public ones and one's own.
+    #[graphql(complexity = "connection::cost(first, child_complexity)")]
+    async fn search(
+        &self,
+        ctx: &Context<'_>,
+        query: String,
+        #[graphql(desc = "How many, 1 to 100; 20 if not said.")] first: Option<i32>,
+        #[graphql(desc = "Go on after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
+        )]
+        min_position: Option<String>,
+    ) -> Result<SearchConnection> {
+        let app = app(ctx)?;
+        let first = connection::first(first)?;
+        if query.chars().count() > search::QUERY_CHARS_MAX {
+            let message = format!("query: at most {} characters", search::QUERY_CHARS_MAX);
+            return Err(ApiError::new(Code::Invalid, message).into());
+        }
+        let offset = match after.as_deref() {
+            Some(text) => parse_offset(text)?.saturating_add(1),
+            None => 0,
+        };
+        position::wait(
+            app,
+            min_position.as_deref(),
+            &[Waits::Search, Waits::Catalogue],
+        )
+        .await?;
+        Ok(found(app, viewer(ctx)?, query, offset, first).await?)
+    }
+
+    /// Public videos by how much they are viewed lately. Null, with an error, while the
+    /// counters are away.
+    #[graphql(complexity = "connection::cost(first, child_complexity)")]
+    async fn trending(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many, 1 to 100; 20 if not said.")] first: Option<i32>,
+    ) -> Result<Option<Vec<Video>>> {
+        let first = connection::first(first)?;
+        let videos = popularity::trending(&app(ctx)?.reader, now_ms(), first)
+            .await
+            .map_err(internal("read what is trending"))?;
+        Ok(Some(videos.into_iter().map(Video).collect()))
+    }
+
+    /// Anything by its id, or null.
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
+        let video = find(app(ctx)?, viewer(ctx)?, &id).await?;
+        Ok(video.map(Node::Video))
+    }
+}
+
+/// The video, if `viewer` may see it.
+pub(crate) async fn find(app: &App, viewer: &Viewer, id: &ID) -> Result<Option<Video>, ApiError> {
+    let Ok(id) = id.parse::<VideoId>() else {
+        return Ok(None);
+    };
+    let entry = catalogue::video(&app.reader, id)
+        .await
+        .map_err(internal(format!("read video {id}")))?;
+    Ok(entry
+        .filter(|video| viewer.sees(&video.owner, video.details.visibility))
+        .map(Video))
+}
+
+async fn found(
+    app: &App,
+    viewer: &Viewer,
+    query: String,
+    offset: usize,
+    first: usize,
+) -> Result<SearchConnection, ApiError> {
+    if offset >= search::OFFSET_MAX {
+        return Err(ApiError::new(
+            Code::LimitExceeded,
+            format!("only the first {} results can be seen", search::OFFSET_MAX),
+        ));
+    }
+    let (index, owner) = (app.search.clone(), viewer.reads_as().cloned());
+    let searching = app
+        .tasks
+        .spawn_blocking(move || index.search(&query, owner.as_ref(), offset, first));
+    let hits = searching
+        .await
+        .map_err(internal("search"))?
+        .map_err(internal("search"))?;
+    let mut entries = catalogue::videos_by_ids(&app.reader, &hits.videos)
+        .await
+        .map_err(internal("read the videos that were found"))?;
+    // The index may be a moment behind: who may see a video is what the catalogue says.
+    entries.retain(|video| {
+        viewer.owns(&video.owner)
+            || (video.playable && viewer.is_shown(&video.owner, video.details.visibility))
+    });
+    let has_next = offset + hits.videos.len() < hits.total;
+    let edges = hits
+        .videos
+        .iter()
+        .enumerate()
+        .filter_map(|(index, id)| {
+            let entry = entries.iter().find(|video| video.id == *id)?;
+            Some((offset_text(offset + index), Video(entry.clone())))
+        })
+        .collect();
+    Ok(SearchConnection::new(edges, has_next, hits.total))
+}

@@ -1,0 +1,182 @@
+//! Announcements for everyone who listens here: one reader of the table, a ring of the
+//! newest ones, and subscribers who take from it at their own pace.
+//!
+//! # Invariants
+//!
+//! * The ring holds everything after its floor. What a cursor wants from before comes from the
+//!   table. Either way it comes in the order of the log, each once: the cursor only goes forward.
+//! * A slow subscriber costs nobody anything: it reads the ring later, or the table.
+//! * One task per process asks the table for news, however many listen.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use projections::{
+    announcements::{self, Announcement},
+    reader::{Reader, Wake},
+};
+use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How many announcements the ring holds.
+const RING_MAX: usize = 10_000;
+/// How many a subscriber takes at a time.
+const BATCH_MAX: usize = 256;
+/// How long the table goes unread when no wake-up comes.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+pub(crate) struct Hub {
+    reader: Reader,
+    ring: Mutex<Ring>,
+    /// The last commit position in the ring.
+    head: watch::Sender<Option<u64>>,
+}
+
+#[derive(Default)]
+struct Ring {
+    /// All announcements after it are in `items`; `None` before the table was first read.
+    floor: Option<u64>,
+    items: VecDeque<Arc<Announcement>>,
+}
+
+impl Hub {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self {
+            reader,
+            ring: Mutex::default(),
+            head: watch::channel(None).0,
+        }
+    }
+
+    /// Changes when there is news.
+    pub(crate) fn heads(&self) -> watch::Receiver<Option<u64>> {
+        self.head.subscribe()
+    }
+
+    /// The newest announcement's position: where someone begins who wants only what comes.
+    pub(crate) async fn newest(&self) -> anyhow::Result<u64> {
+        if let Some(head) = *self.head.borrow() {
+            return Ok(head);
+        }
+        Ok(announcements::newest(&self.reader).await?.unwrap_or(0))
+    }
+
+    /// Whether everything after `cursor` is still kept.
+    pub(crate) async fn keeps(&self, cursor: u64) -> anyhow::Result<bool> {
+        let pruned_to = announcements::pruned_to(&self.reader).await?;
+        Ok(pruned_to.is_none_or(|pruned_to| cursor >= pruned_to))
+    }
+
+    /// The next announcements after `cursor`; none if there are none yet.
+    pub(crate) async fn after(&self, cursor: u64) -> anyhow::Result<Vec<Arc<Announcement>>> {
+        let floor = {
+            let ring = self.ring.lock().expect("no panic while locked");
+            match ring.floor {
+                Some(floor) if cursor >= floor => return Ok(ring.after(cursor)),
+                floor => floor,
+            }
+        };
+        let rows = announcements::after(&self.reader, Some(cursor), BATCH_MAX).await?;
+        if !rows.is_empty() {
+            return Ok(rows.into_iter().map(Arc::new).collect());
+        }
+        // Nothing between the cursor and the ring: the ring is next. Its floor may have
+        // risen meanwhile; then the table has something, and the next call finds it.
+        let ring = self.ring.lock().expect("no panic while locked");
+        if floor.is_some() && ring.floor == floor {
+            return Ok(ring.after(cursor));
+        }
+        Ok(vec![])
+    }
+
+    /// Keeps the ring up to date until `stop`.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        let mut wakes = self.reader.wakes();
+        while !stop.is_cancelled() {
+            let pause = match self.read_on().await {
+                Ok(0) => LOOK_EVERY,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "failed to read announcements; trying again"
+                    );
+                    RETRY_AFTER
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+                () = announced(&mut wakes) => {}
+            }
+        }
+    }
+
+    /// Moves what is new from the table to the ring, and says how much it was.
+    async fn read_on(&self) -> anyhow::Result<usize> {
+        let head = {
+            let ring = self.ring.lock().expect("no panic while locked");
+            ring.head()
+        };
+        let Some(head) = head else {
+            let newest = announcements::newest(&self.reader).await?.unwrap_or(0);
+            self.ring.lock().expect("no panic while locked").floor = Some(newest);
+            self.head.send_replace(Some(newest));
+            return Ok(1);
+        };
+        let rows = announcements::after(&self.reader, Some(head), BATCH_MAX).await?;
+        let Some(last) = rows.last().map(|row| row.commit) else {
+            return Ok(0);
+        };
+        let count = rows.len();
+        {
+            let mut ring = self.ring.lock().expect("no panic while locked");
+            for row in rows {
+                ring.push(row);
+            }
+        }
+        self.head.send_replace(Some(last));
+        Ok(count)
+    }
+}
+
+impl Ring {
+    fn head(&self) -> Option<u64> {
+        self.items.back().map(|item| item.commit).or(self.floor)
+    }
+
+    fn push(&mut self, item: Announcement) {
+        if self.items.len() >= RING_MAX
+            && let Some(oldest) = self.items.pop_front()
+        {
+            self.floor = Some(oldest.commit);
+        }
+        self.items.push_back(Arc::new(item));
+    }
+
+    fn after(&self, cursor: u64) -> Vec<Arc<Announcement>> {
+        let from = self.items.partition_point(|item| item.commit <= cursor);
+        self.items
+            .iter()
+            .skip(from)
+            .take(BATCH_MAX)
+            .cloned()
+            .collect()
+    }
+}
+
+/// Returns when there may be something new.
+async fn announced(wakes: &mut tokio::sync::broadcast::Receiver<Wake>) {
+    loop {
+        match wakes.recv().await {
+            Ok(Wake::Video(_)) => {}
+            Ok(Wake::Announced(_) | Wake::Anything) | Err(RecvError::Lagged(_)) => return,
+            // The sender lives as long as the reader; were it gone, the timer would still look.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
