@@ -12,6 +12,8 @@
 pub mod check;
 pub mod child;
 pub mod claim;
+pub mod clip;
+pub mod count;
 pub mod failure;
 pub mod fragment;
 pub mod launch;

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use kinolog_worker::claim::{self, Settings};
 use kinolog_worker::launch::Launcher;
 use kinolog_worker::link::Link;
-use kinolog_worker::{check, child};
+use kinolog_worker::{check, child, clip, count};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -57,6 +57,14 @@ enum Command {
         #[arg(long)]
         sandbox: bool,
     },
+    /// Decodes a whole file, and says in JSON how much came out.
+    Count { file: PathBuf },
+    /// Writes a clip to try things with.
+    Clip {
+        file: PathBuf,
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        seconds: u32,
+    },
     #[command(hide = true)]
     Child {
         #[arg(long)]
@@ -72,6 +80,8 @@ fn main() -> ExitCode {
     match cli.command {
         Some(Command::Child { self_test }) => return child::run(self_test),
         Some(Command::WarmRegistry) => return check::warm_registry(),
+        Some(Command::Count { file }) => return done(count::run(&file).map(|it| println!("{it}"))),
+        Some(Command::Clip { file, seconds }) => return done(clip::make(&file, seconds)),
         Some(Command::Check { .. }) | None => {}
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -89,6 +99,17 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The end of a command that is no worker.
+fn done(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kinolog-worker: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -47,9 +47,8 @@ impl Rendition {
     }
 
     fn send(&mut self, sample: &gst::Sample, output: &Output) -> Result<(), Failure> {
-        let list = sample.buffer_list_owned();
-        let buffers: Vec<gst::Buffer> = match (list, sample.buffer_owned()) {
-            (Some(list), _) => list.iter_owned().collect(),
+        let buffers: Vec<&gst::BufferRef> = match (sample.buffer_list(), sample.buffer()) {
+            (Some(list), _) => list.iter().collect(),
             (None, Some(buffer)) => vec![buffer],
             (None, None) => return Ok(()),
         };

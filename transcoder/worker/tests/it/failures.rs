@@ -24,6 +24,18 @@ fn kill(process: i32) {
     nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
+/// Waits until this process has ended, reaped or not.
+async fn gone(process: i32) {
+    let stat = format!("/proc/{process}/stat");
+    let ended = async {
+        while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), ended).await;
+    waited.expect("the process goes on");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_child_is_a_crash_and_not_the_sources_fault() {
     let (spec, source) = long();
@@ -46,10 +58,7 @@ async fn a_child_that_stands_still_is_stopped() {
     nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGSTOP).unwrap();
     let failure = run.failure().await;
     assert_eq!(failure.code, Code::ProcessingStalled.as_str());
-    assert!(
-        nix::sys::signal::kill(child, None).is_err(),
-        "the child is gone"
-    );
+    gone(child.as_raw()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,10 +73,7 @@ async fn a_lost_lease_ends_everything_at_once() {
         run.desk.told.lock().unwrap().end.is_none(),
         "nothing is reported"
     );
-    assert!(
-        nix::sys::signal::kill(child, None).is_err(),
-        "the child is gone"
-    );
+    gone(child.as_raw()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,16 +84,7 @@ async fn the_child_dies_with_its_parent() {
     let child = run.child().await;
     kill(run.worker.id().unwrap() as i32);
     run.worker.wait().await.unwrap();
-    let gone = async {
-        while std::fs::read_to_string(format!("/proc/{child}/stat"))
-            .is_ok_and(|stat| !stat.contains(") Z"))
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), gone)
-        .await
-        .expect("the child goes on");
+    gone(child).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
