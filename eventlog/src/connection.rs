@@ -31,6 +31,7 @@ const DISCOVERY_INTERVAL_MS: u32 = 20;
 
 pub(crate) struct Connection {
     settings: ClientSettings,
+    command_time_max: Duration,
     current: Mutex<Current>,
 }
 
@@ -54,6 +55,7 @@ impl Connection {
             .context("the address of the event log is not valid")?;
         Ok(Self {
             settings,
+            command_time_max: COMMAND_TIME_MAX,
             current: Mutex::default(),
         })
     }
@@ -118,7 +120,7 @@ impl Connection {
                 return Err(Failure::Refused(error));
             }
             let pause = back_off.next();
-            if began.elapsed() + pause > COMMAND_TIME_MAX {
+            if began.elapsed() + pause > self.command_time_max {
                 return Err(Failure::Unavailable(error));
             }
             tracing::debug!(%error, "failed to {doing}, trying again");
@@ -265,6 +267,22 @@ mod tests {
             with_defaults("esdb://a:1"),
             "esdb://a:1?discoveryInterval=20"
         );
+    }
+
+    #[tokio::test]
+    async fn a_log_that_stays_away_is_unavailable_in_the_end() {
+        // Bound and not listening: nobody else can have the port, and nobody answers.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = silent.local_addr().unwrap();
+        let mut connection = Connection::new(&format!("esdb://{address}?tls=false")).unwrap();
+        connection.command_time_max = Duration::from_millis(300);
+        let asked = connection.retry("ask", async |client: Client| {
+            answer(client.server_info()).await.map(drop)
+        });
+        assert!(matches!(asked.await, Err(Failure::Unavailable(_))));
+        // Each attempt killed its client, and the next one had another.
+        assert!(connection.client().unwrap().generation > 2);
     }
 
     #[test]
