@@ -139,7 +139,9 @@ impl Actor {
         self.context.desk.opened().await;
 
         loop {
-            self.handle.leases.follow(&self.stream.running());
+            self.handle
+                .leases
+                .follow(&self.stream.running(), Instant::now());
             self.handle.leases.expire(Instant::now());
             let wake = match self.settle().await {
                 Ok(true) => break,
@@ -149,7 +151,9 @@ impl Actor {
                 }
                 Err(refusal) => Some(Instant::now() + self.next_pause(&refusal)),
             };
-            self.handle.leases.follow(&self.stream.running());
+            self.handle
+                .leases
+                .follow(&self.stream.running(), Instant::now());
             self.post();
             tokio::select! {
                 biased;
@@ -245,7 +249,9 @@ impl Actor {
 
     /// Records what the book of leases says of attempts that the log still calls running.
     async fn record_lost_leases(&mut self) -> Result<(), Refusal> {
-        self.handle.leases.follow(&self.stream.running());
+        self.handle
+            .leases
+            .follow(&self.stream.running(), Instant::now());
         for (lease, worker) in self.stream.running() {
             if worker == CONDUCTOR || self.handle.leases.holds(&lease) {
                 continue;
@@ -488,7 +494,9 @@ impl Actor {
             at_ms: clock::now_ms(),
         };
         self.stream.perform(start, by).await?;
-        self.handle.leases.follow(&self.stream.running());
+        self.handle
+            .leases
+            .follow(&self.stream.running(), Instant::now());
         let job = self.stream.job();
         let lease = self.stream.claimed_by(request).cloned();
         let assignment = lease.and_then(|lease| {

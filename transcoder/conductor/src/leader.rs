@@ -19,7 +19,7 @@ use crate::store;
 const LOCK: i64 = 0x6b69_6e6f_636f_6e64;
 
 /// How often a standby asks, and a leader looks after its connection.
-const STANDBY_EVERY: Duration = Duration::from_millis(500);
+const STANDBY_EVERY: Duration = Duration::from_millis(200);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 

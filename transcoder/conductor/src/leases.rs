@@ -6,6 +6,7 @@
 //!   restart too; from then on heartbeats keep it.
 //! * An attempt that is not in the book any more has lost its lease, even before that is recorded:
 //!   nobody is told otherwise in between.
+//! * It reads no clock: its callers say what time it is.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -44,8 +45,8 @@ impl Leases {
     }
 
     /// Follows what runs: grants new attempts their lease, forgets those that ended.
-    pub(crate) fn follow(&self, running: &HashMap<Lease, String>) {
-        let until = Instant::now() + self.length;
+    pub(crate) fn follow(&self, running: &HashMap<Lease, String>, now: Instant) {
+        let until = now + self.length;
         let mut book = self.book();
         book.held.retain(|lease, _| running.contains_key(lease));
         for (lease, worker) in running {
@@ -61,8 +62,8 @@ impl Leases {
     }
 
     /// Whether the lease stands; if so it is prolonged.
-    pub(crate) fn prolong(&self, lease: &Lease) -> bool {
-        let until = Instant::now() + self.length;
+    pub(crate) fn prolong(&self, lease: &Lease, now: Instant) -> bool {
+        let until = now + self.length;
         let mut book = self.book();
         let Some(held) = book.held.get_mut(lease) else {
             return false;
@@ -72,8 +73,14 @@ impl Leases {
     }
 
     /// The same for a heartbeat, which says who beats and how far it is.
-    pub(crate) fn beat(&self, lease: &Lease, worker: &str, progress_permille: u32) -> bool {
-        let until = Instant::now() + self.length;
+    pub(crate) fn beat(
+        &self,
+        lease: &Lease,
+        worker: &str,
+        progress_permille: u32,
+        now: Instant,
+    ) -> bool {
+        let until = now + self.length;
         let mut book = self.book();
         match book.held.get_mut(lease) {
             Some(held) if held.worker == worker => {
@@ -126,41 +133,47 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_heartbeat_keeps_a_lease_and_silence_loses_it_for_good() {
-        let leases = Leases::new(Duration::from_secs(10));
-        let running = HashMap::from([(lease(1), "ada".to_owned())]);
-        leases.follow(&running);
+    const LENGTH: Duration = Duration::from_secs(10);
 
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(leases.beat(&lease(1), "ada", 300));
-        tokio::time::advance(Duration::from_secs(9)).await;
-        leases.expire(Instant::now());
+    #[test]
+    fn a_heartbeat_keeps_a_lease_and_silence_loses_it_for_good() {
+        let leases = Leases::new(LENGTH);
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        leases.follow(&running(), at(0));
+        assert!(leases.beat(&lease(1), "ada", 300, at(9)));
+        leases.expire(at(18));
         assert!(leases.holds(&lease(1)));
+        assert_eq!(leases.next_end(), Some(at(19)));
 
-        tokio::time::advance(Duration::from_secs(1)).await;
-        leases.expire(Instant::now());
-        assert!(!leases.beat(&lease(1), "ada", 400));
-        leases.follow(&running);
+        leases.expire(at(19));
+        assert!(!leases.beat(&lease(1), "ada", 400, at(19)));
+        leases.follow(&running(), at(19));
         assert!(!leases.holds(&lease(1)), "a lost lease must not come back");
     }
 
-    #[tokio::test]
-    async fn only_the_holder_beats() {
-        let leases = Leases::new(Duration::from_secs(10));
-        leases.follow(&HashMap::from([(lease(1), "ada".to_owned())]));
-        assert!(!leases.beat(&lease(1), "bob", 0));
-        assert!(!leases.beat(&lease(2), "ada", 0));
-        assert!(leases.beat(&lease(1), "ada", 0));
+    #[test]
+    fn only_the_holder_beats() {
+        let leases = Leases::new(LENGTH);
+        let now = Instant::now();
+        leases.follow(&running(), now);
+        assert!(!leases.beat(&lease(1), "bob", 0, now));
+        assert!(!leases.beat(&lease(2), "ada", 0, now));
+        assert!(leases.beat(&lease(1), "ada", 0, now));
     }
 
-    #[tokio::test]
-    async fn an_attempt_that_ended_is_forgotten() {
-        let leases = Leases::new(Duration::from_secs(10));
-        leases.follow(&HashMap::from([(lease(1), "ada".to_owned())]));
-        leases.follow(&HashMap::new());
-        assert!(!leases.prolong(&lease(1)));
+    #[test]
+    fn an_attempt_that_ended_is_forgotten() {
+        let leases = Leases::new(LENGTH);
+        let now = Instant::now();
+        leases.follow(&running(), now);
+        leases.follow(&HashMap::new(), now);
+        assert!(!leases.prolong(&lease(1), now));
         assert_eq!(leases.next_end(), None);
+    }
+
+    fn running() -> HashMap<Lease, String> {
+        HashMap::from([(lease(1), "ada".to_owned())])
     }
 
     fn lease(attempt: u32) -> Lease {

@@ -124,7 +124,7 @@ impl Service {
     /// The job of a lease that stands.
     fn leased(&self, job: JobId, lease: &Lease) -> Result<Arc<JobHandle>, Status> {
         let handle = self.open_job(job)?;
-        if handle.leases.prolong(lease) {
+        if handle.leases.prolong(lease, Instant::now()) {
             return Ok(handle);
         }
         Err(wire::not_leased())
@@ -250,10 +250,12 @@ impl Conductor for Service {
             let gone = protocol::HeartbeatResponse { cancelled: true };
             return Ok(Response::new(gone));
         };
-        if handle
-            .leases
-            .beat(&lease, &request.worker, request.progress_permille.min(1000))
-        {
+        if handle.leases.beat(
+            &lease,
+            &request.worker,
+            request.progress_permille.min(1000),
+            Instant::now(),
+        ) {
             let goes_on = protocol::HeartbeatResponse { cancelled: false };
             return Ok(Response::new(goes_on));
         }

@@ -1,0 +1,11 @@
+//! The conductor from outside: its gRPC port, the log, the object store, PostgreSQL.
+
+mod crashes;
+mod deletion;
+mod faults;
+mod leadership;
+mod leases;
+mod life;
+mod refusals;
+mod worker;
+mod world;
