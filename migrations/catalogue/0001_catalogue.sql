@@ -52,6 +52,7 @@ create table videos (
 );
 create index videos_public on videos (created_ms desc, id desc) where visibility = 'public' and playable;
 create index videos_owned on videos (owner, created_ms desc, id desc) where status <> 'deleted';
+create index videos_by_job on videos (job);
 create index videos_open_uploads on videos (created_ms, id) where status = 'uploading';
 
 create table jobs (

@@ -43,18 +43,19 @@ pub async fn run(config: Config, log: Log, stop: CancellationToken) -> anyhow::R
     // When one ends, for whatever reason, so do the others.
     let stop = stop.child_token();
     let _stop_the_others = stop.clone().drop_guard();
+    let catalogue = catalogue::Projection::new(&config.postgres_url)?;
+    let announcements = announcements::Projection::new(&config.postgres_url)?;
+    let popularity = popularity::Popularity::new(&config.redis_url)?;
     tokio::try_join!(
-        runner::run(
-            catalogue::Projection::new(&config.postgres_url)?,
-            &log,
-            &stop
-        ),
-        runner::run(
-            announcements::Projection::new(&config.postgres_url)?,
-            &log,
-            &stop
-        ),
-        runner::run(popularity::Popularity::new(&config.redis_url)?, &log, &stop),
+        runner::run(catalogue, log.clone(), stop.clone()),
+        runner::run(announcements, log.clone(), stop.clone()),
+        runner::run(popularity, log, stop),
     )?;
     Ok(())
 }
+
+/// The one who runs them spawns them.
+const _: () = {
+    const fn is_send<T: Send>(_: &T) {}
+    let _ = |config, log, stop| is_send(&run(config, log, stop));
+};

@@ -54,24 +54,28 @@ pub(crate) trait Projection: Send {
     const REBUILD: &'static str;
 
     /// Makes the store ready to be written, and says where it stands.
-    async fn prepare(&mut self, epoch: Epoch) -> anyhow::Result<Checkpoint>;
+    fn prepare(&mut self, epoch: Epoch) -> impl Future<Output = anyhow::Result<Checkpoint>> + Send;
 
     /// Where the store stands; `None` if it lost everything.
-    async fn checkpoint(&mut self) -> anyhow::Result<Option<Checkpoint>>;
+    fn checkpoint(&mut self) -> impl Future<Output = anyhow::Result<Option<Checkpoint>>> + Send;
 
     /// Applies the whole batch and moves the checkpoint, or neither.
-    async fn apply(&mut self, epoch: Epoch, batch: &Batch) -> anyhow::Result<Applied>;
+    fn apply(
+        &mut self,
+        epoch: Epoch,
+        batch: &Batch,
+    ) -> impl Future<Output = anyhow::Result<Applied>> + Send;
 }
 
 /// Keeps the read model up to date until `stop`; fails only when going on would be wrong.
 pub(crate) async fn run<P: Projection>(
     projection: P,
-    log: &Log,
-    stop: &CancellationToken,
+    log: Log,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tokio::select! {
         () = stop.cancelled() => Ok(()),
-        ended = follow_for_ever(projection, log, stop) => ended,
+        ended = follow_for_ever(projection, &log, &stop) => ended,
     }
 }
 

@@ -74,18 +74,24 @@ pub(crate) trait Rows: Send {
     fn concerns(type_name: &str) -> bool;
 
     /// Applies one event. What listeners should hear goes into `news`.
-    async fn apply(
+    fn apply(
         tx: &mut PgConnection,
         recorded: &Recorded,
         event: &AnyEvent,
         news: &mut BTreeSet<String>,
-    ) -> Result<(), Unapplied>;
+    ) -> impl Future<Output = Result<(), Unapplied>> + Send;
 
     /// Once per batch that has events, after them.
-    async fn tidy(tx: &mut PgConnection, events: &[Recorded]) -> sqlx::Result<()>;
+    fn tidy(
+        tx: &mut PgConnection,
+        events: &[Recorded],
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Whose job this is, for an event that does not say so itself.
-    async fn video_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<Option<VideoId>>;
+    fn video_of(
+        tx: &mut PgConnection,
+        job: JobId,
+    ) -> impl Future<Output = sqlx::Result<Option<VideoId>>> + Send;
 }
 
 pub(crate) struct Postgres<R> {
@@ -369,7 +375,7 @@ async fn migrate_schema(
         .fetch_one(&mut connection)
         .await?;
     sqlx::query(create).execute(&mut connection).await?;
-    let migrated = migrator.run(&mut connection).await;
+    let migrated = migrator.run_direct(None, &mut connection, false).await;
     connection.close().await?;
     migrated.with_context(|| format!("failed to migrate {schema}"))
 }

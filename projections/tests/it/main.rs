@@ -1,0 +1,9 @@
+//! The read models, driven by a real event store, on a real PostgreSQL and a real Redis.
+
+mod fence;
+mod platform;
+mod reading;
+mod rebuild;
+mod search;
+mod stopped;
+mod stores;
