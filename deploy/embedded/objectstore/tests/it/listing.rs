@@ -63,7 +63,7 @@ async fn a_listing_goes_over_pages_and_deletes_in_bulk() {
 async fn small_pages_lose_and_repeat_nothing() {
     let server = Server::start().await;
     let client = server.client();
-    let keys = ["a", "b/1", "b/2", "b~", "c/1", "d"];
+    let keys = ["a", "b/1", "b/2", "b0", "c/1", "d"];
     for key in keys {
         client.put(&Path::from(key), "x".into()).await.unwrap();
     }
@@ -76,7 +76,7 @@ async fn small_pages_lose_and_repeat_nothing() {
             let Some(next) = page.1 else { break };
             token = Some(next);
         }
-        assert_eq!(found, ["a", "b/", "b~", "c/", "d"], "pages of {size}");
+        assert_eq!(found, ["a", "b/", "b0", "c/", "d"], "pages of {size}");
     }
     server.stop().await;
 }
