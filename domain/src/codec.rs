@@ -99,3 +99,6 @@ pub const KNOWN: [&str; 22] = [
     "job.cancelled.v1",
     "views.recorded.v1",
 ];
+
+#[cfg(test)]
+mod tests;

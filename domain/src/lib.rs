@@ -15,5 +15,7 @@ pub mod ladder;
 pub mod media;
 pub mod plan;
 pub mod playlist;
+#[cfg(test)]
+mod testing;
 pub mod video;
 pub mod views;
