@@ -7,7 +7,12 @@
 //!   changes nothing, because their command ids are derived.
 //! * The job stays open until its video was told the end. Only then its row goes.
 
-use std::{sync::Arc, time::Duration};
+mod due;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use domain::{
     code::Code,
@@ -15,9 +20,8 @@ use domain::{
     job::{Command, End, Lease, Outcome, Rejection},
     media::{Init, Segment},
     plan::Spec,
-    video::{self, Video},
 };
-use eventlog::{Envelope, ExecuteError};
+use eventlog::Envelope;
 use futures::future::BoxFuture;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -195,226 +199,6 @@ impl Actor {
         }
     }
 
-    /// Does what is due. `true`: nothing ever will be again.
-    async fn settle(&mut self) -> Result<bool, Refusal> {
-        self.stream.refresh().await?;
-        self.plan_or_cancel().await?;
-        self.record_lost_leases().await?;
-        self.tell_playable().await?;
-        self.run_finish().await?;
-        let job = self.stream.job();
-        let never_planned = job.planned_at_ms == 0 && self.open.cancelled_by.is_some();
-        if job.end == End::Open && !never_planned {
-            return Ok(false);
-        }
-        self.tell_end().await?;
-        let closed = self.context.store.close_job(self.open.job).await;
-        closed.map_err(|error| Refusal::Unavailable(error.into()))?;
-        Ok(true)
-    }
-
-    async fn plan_or_cancel(&mut self) -> Result<(), Refusal> {
-        let planned = self.stream.job().planned_at_ms != 0;
-        if let Some(cause) = self.open.cancelled_by {
-            if !planned || self.stream.job().end != End::Open {
-                return Ok(());
-            }
-            self.check = None;
-            let by = self.by(self.command("cancel"), CONDUCTOR, cause);
-            return self
-                .stream
-                .perform(
-                    Command::Cancel {
-                        at_ms: clock::now_ms(),
-                    },
-                    by,
-                )
-                .await;
-        }
-        if planned {
-            return Ok(());
-        }
-        let cause = self.open.cause;
-        let command = CommandId::caused_by(cause.0.as_bytes(), "plan");
-        let plan = Command::Plan {
-            job: self.open.job,
-            video: self.open.video,
-            owner: self.open.owner.clone(),
-            source: self.open.source.clone(),
-            at_ms: clock::now_ms(),
-        };
-        let by = self.by(command, CONDUCTOR, cause);
-        self.stream.perform(plan, by).await
-    }
-
-    /// Records what the book of leases says of attempts that the log still calls running.
-    async fn record_lost_leases(&mut self) -> Result<(), Refusal> {
-        self.handle
-            .leases
-            .follow(&self.stream.running(), Instant::now());
-        for (lease, worker) in self.stream.running() {
-            if worker == CONDUCTOR || self.handle.leases.holds(&lease) {
-                continue;
-            }
-            let by = self.by_lease(&lease, "lose", CONDUCTOR);
-            let lose = Command::LoseLease {
-                lease,
-                at_ms: clock::now_ms(),
-            };
-            match self.stream.perform(lose, by).await {
-                Ok(()) => metrics::counter!("kinolog_conductor_leases_lost_total").increment(1),
-                // It was cancelled with the one before.
-                Err(Refusal::Rejected(Rejection::NotLeased(_))) => {}
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        Ok(())
-    }
-
-    async fn tell_playable(&mut self) -> Result<(), Refusal> {
-        if self.told_playable || self.stream.job().end != End::Open {
-            return Ok(());
-        }
-        let (Some(cause), Some(picture)) = (self.stream.playable_by(), self.stream.job().picture())
-        else {
-            return Ok(());
-        };
-        let command = video::Command::Playable {
-            job: self.open.job,
-            picture,
-            at_ms: clock::now_ms(),
-        };
-        self.tell("playable", cause, command).await?;
-        self.told_playable = true;
-        Ok(())
-    }
-
-    async fn tell_end(&mut self) -> Result<(), Refusal> {
-        let job = self.stream.job();
-        let cause = self.stream.ended_by().unwrap_or(self.open.cause);
-        let at_ms = clock::now_ms();
-        match (job.end, job.failure.clone()) {
-            (End::Completed, _) => {
-                let picture = job.picture().unwrap_or_default();
-                let command = video::Command::Ready {
-                    job: self.open.job,
-                    picture,
-                    at_ms,
-                };
-                self.tell("ready", cause, command).await
-            }
-            (End::Failed, Some((code, message))) => {
-                let command = video::Command::Fail {
-                    job: self.open.job,
-                    code,
-                    message,
-                    at_ms,
-                };
-                self.tell("fail", cause, command).await
-            }
-            (End::Failed, None) | (End::Cancelled | End::Open, _) => Ok(()),
-        }
-    }
-
-    async fn tell(
-        &mut self,
-        what: &str,
-        cause: EventId,
-        command: video::Command,
-    ) -> Result<(), Refusal> {
-        let by = self.by(self.command(what), CONDUCTOR, cause);
-        let video = self.open.video;
-        match self.context.log.execute::<Video>(video, &by, command).await {
-            Ok(_) => Ok(()),
-            // The video's word is final: there is nobody to tell.
-            Err(ExecuteError::Rejected(rejection)) => {
-                tracing::warn!(job.id = %self.open.job, video.id = %video, %rejection, "video {video} did not want to know that its job is {what}");
-                Ok(())
-            }
-            Err(error @ (ExecuteError::Conflict | ExecuteError::Log(_))) => {
-                Err(Refusal::Unavailable(error.into()))
-            }
-        }
-    }
-
-    /// The last task is the conductor's own. An attempt that an earlier conductor began is taken up.
-    async fn run_finish(&mut self) -> Result<(), Refusal> {
-        let job = self.stream.job();
-        let runnable = job.runnable();
-        if let Some(task) = runnable.iter().find(|task| task.spec == Spec::Finish) {
-            let id = task.id.clone();
-            let attempt = job.tasks.get(&id).map_or(0, |progress| progress.attempts) + 1;
-            let request = self.command(&format!("start {id} {attempt}"));
-            let by = self.by(
-                request,
-                CONDUCTOR,
-                self.stream.last().unwrap_or(self.open.cause),
-            );
-            let start = Command::Start {
-                task: id,
-                worker: CONDUCTOR.to_owned(),
-                request,
-                at_ms: clock::now_ms(),
-            };
-            self.stream.perform(start, by).await?;
-        }
-        let running = self.stream.running().into_iter();
-        let Some((lease, _)) = running.into_iter().find(|(_, worker)| worker == CONDUCTOR) else {
-            self.check = None;
-            return Ok(());
-        };
-        if self.check.is_none() {
-            let verdict = finish::check(
-                self.context.objects.clone(),
-                self.handle.clone(),
-                self.stream.job().clone(),
-                lease.clone(),
-                self.context.config.storage_patience,
-            );
-            self.check = Some(Check {
-                lease,
-                verdict: Box::pin(verdict),
-            });
-        }
-        Ok(())
-    }
-
-    async fn checked(&mut self, lease: Lease, verdict: Result<Outcome, finish::Fault>) {
-        self.check = None;
-        let at_ms = clock::now_ms();
-        let (what, command) = match verdict {
-            Ok(outcome) => {
-                let lease = lease.clone();
-                (
-                    "finish",
-                    Command::Finish {
-                        lease,
-                        outcome,
-                        at_ms,
-                    },
-                )
-            }
-            Err(finish::Fault { code, message }) => {
-                let lease = lease.clone();
-                (
-                    "fail",
-                    Command::Fail {
-                        lease,
-                        code,
-                        message,
-                        at_ms,
-                    },
-                )
-            }
-        };
-        let by = self.by_lease(&lease, what, CONDUCTOR);
-        if let Err(refusal) = self.stream.perform(command, by).await {
-            // While the attempt runs it is checked again; otherwise the verdict is about the past.
-            let pause = self.next_pause(&refusal);
-            tokio::time::sleep(pause).await;
-        }
-    }
-
     async fn receive(&mut self, message: Message) {
         match message {
             Message::Start {
@@ -469,6 +253,7 @@ impl Actor {
             }
             Message::Cancel { by } => {
                 self.open.cancelled_by.get_or_insert(by);
+                self.post();
             }
         }
     }
@@ -542,6 +327,8 @@ impl Actor {
             task: task.id.clone(),
             kind: task.spec.name(),
         };
+        let over = job.end != End::Open || self.open.cancelled_by.is_some();
+        self.handle.over.store(over, Ordering::Relaxed);
         let runnable = job.runnable();
         let for_workers = runnable.iter().filter(|task| task.spec != Spec::Finish);
         let offers = if self.open.cancelled_by.is_none() {

@@ -1,5 +1,7 @@
 //! An open job, as seen from outside its actor.
 
+use std::sync::atomic::AtomicBool;
+
 use domain::{
     id::{JobId, VideoId},
     job::{Lease, Source},
@@ -16,6 +18,8 @@ pub(crate) struct JobHandle {
     pub video: VideoId,
     pub source: Source,
     pub leases: Leases,
+    /// Nothing of it will ever run again, whatever is still to be told or erased.
+    pub over: AtomicBool,
     pub mailbox: mpsc::Sender<Message>,
 }
 
@@ -27,6 +31,7 @@ impl JobHandle {
             video: open.video,
             source: open.source.clone(),
             leases,
+            over: AtomicBool::new(false),
             mailbox,
         };
         (handle, messages)

@@ -10,7 +10,10 @@
     reason = "gRPC answers with this type; a refusal is rare and its size does not matter"
 )]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use domain::{
     code::Code,
@@ -258,6 +261,10 @@ impl Conductor for Service {
         ) {
             let goes_on = protocol::HeartbeatResponse { cancelled: false };
             return Ok(Response::new(goes_on));
+        }
+        if handle.over.load(Ordering::Relaxed) {
+            let over = protocol::HeartbeatResponse { cancelled: true };
+            return Ok(Response::new(over));
         }
         Err(wire::not_leased())
     }

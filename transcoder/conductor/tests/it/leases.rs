@@ -7,7 +7,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
-    worker::{lease_of, probed},
+    worker::{job_of, lease_of, probed},
     world::{World, count},
 };
 
@@ -128,7 +128,7 @@ async fn a_task_whose_worker_and_conductor_vanish_together_is_handed_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_claim_gets_the_same_attempt_from_the_next_conductor_too() {
     let mut world = World::new().await;
-    let (_, job) = world.upload().await;
+    world.upload().await;
     world.upload().await;
     let worker = world.worker("worker-1");
     let request = Uuid::now_v7();
@@ -154,7 +154,10 @@ async fn a_repeated_claim_gets_the_same_attempt_from_the_next_conductor_too() {
     assert_eq!(first.lease, again.lease);
     assert_eq!(first.spec, again.spec);
     assert_eq!(
-        count(&world.job_events(job).await, "job.task-started.v1"),
+        count(
+            &world.job_events(job_of(&first)).await,
+            "job.task-started.v1"
+        ),
         1
     );
 }

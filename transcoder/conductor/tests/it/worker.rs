@@ -128,7 +128,12 @@ impl Worker {
 
     pub async fn send(&self, to: &protocol::Presigned, bytes: Vec<u8>) -> u16 {
         let mut put = self.http.put(&to.url).body(bytes);
-        for (name, value) in &to.headers {
+        // The length is that of the bytes, whatever was announced.
+        for (name, value) in to
+            .headers
+            .iter()
+            .filter(|(name, _)| *name != "content-length")
+        {
             put = put.header(name, value);
         }
         put.send().await.unwrap().status().as_u16()

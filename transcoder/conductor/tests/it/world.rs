@@ -34,7 +34,7 @@ pub struct World {
     pub config: Config,
     pub address: SocketAddr,
     conductor: Option<JoinHandle<anyhow::Result<()>>>,
-    object_store: JoinHandle<anyhow::Result<()>>,
+    object_store: CancellationToken,
     database: String,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
@@ -71,7 +71,12 @@ impl World {
             "access".to_owned(),
             "secret-secret".to_owned(),
         );
-        let object_store = tokio::spawn(kinolog_objectstore::serve(listener, store, stop.clone()));
+        let object_store = stop.child_token();
+        tokio::spawn(kinolog_objectstore::serve(
+            listener,
+            store,
+            object_store.clone(),
+        ));
         let objects = Objects::new(&objects::Config {
             endpoint: format!("http://{address}"),
             bucket: "kinolog".to_owned(),
@@ -141,7 +146,11 @@ impl World {
     }
 
     pub async fn lose_object_store(&self) {
-        self.object_store.abort();
+        self.object_store.cancel();
+        eventually("the object store is gone", async || {
+            self.objects.ready().await.is_err()
+        })
+        .await;
     }
 
     pub fn worker(&self, name: &str) -> Worker {
