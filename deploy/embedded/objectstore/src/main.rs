@@ -3,6 +3,7 @@
 //! Secrets come from the environment only: `KINOLOG_S3_ACCESS_KEY`, `KINOLOG_S3_SECRET_KEY`,
 //! `KINOLOG_HOOK_TOKEN`. With `KINOLOG_LISTEN_FD` it serves a socket that its parent bound.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, RawFd};
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ fn main() -> anyhow::Result<()> {
     let filter = filter.add_directive("s3s=off".parse()?);
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .init();
     // Beyond a limit on file sizes a write fails, instead of the process.

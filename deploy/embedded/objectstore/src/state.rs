@@ -369,3 +369,111 @@ impl Replay {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blob(n: u128) -> BlobMeta {
+        BlobMeta {
+            id: Uuid::from_u128(n),
+            size: 3,
+        }
+    }
+
+    fn put(key: &str, blobs: Vec<BlobMeta>, sequence: u64, upload: Option<Uuid>) -> Record {
+        let meta = Meta {
+            size: 3 * blobs.len() as u64,
+            blobs,
+            etag: "etag".into(),
+            sha256: None,
+            at_ms: 1,
+            sequence,
+            headers: Headers::default(),
+        };
+        Record::Put {
+            key: key.into(),
+            meta,
+            created_by: Some(Cause::Put),
+            upload,
+        }
+    }
+
+    fn replayed(blobs: &Blobs, records: impl IntoIterator<Item = Record>) -> State {
+        let mut replay = Replay::new(blobs.clone());
+        records
+            .into_iter()
+            .try_for_each(|record| replay.take(record))
+            .unwrap();
+        replay.finish().unwrap()
+    }
+
+    fn text(state: &State) -> Vec<String> {
+        state
+            .records()
+            .map(|record| serde_json::to_string(&record).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_rewritten_journal_leads_to_the_same_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path()).unwrap();
+        for n in 1..=9 {
+            std::fs::write(dir.path().join(Uuid::from_u128(n).to_string()), "abc").unwrap();
+        }
+        let (open, done) = (Uuid::from_u128(100), Uuid::from_u128(101));
+        let began = |upload| Record::UploadBegan {
+            upload,
+            key: "parts".into(),
+            headers: Headers::default(),
+            at_ms: 1,
+        };
+        let part = |upload, number, n| Record::PartPut {
+            upload,
+            number,
+            part: PartMeta {
+                blob: blob(n),
+                etag: "part".into(),
+                at_ms: 1,
+            },
+        };
+        let state = replayed(
+            &blobs,
+            [
+                Record::Began {
+                    format: FORMAT,
+                    next_sequence: 5,
+                },
+                put("replaced", vec![blob(1)], 5, None),
+                put("replaced", vec![blob(2)], 6, None),
+                put("copied", vec![blob(3)], 7, None),
+                Record::Deleted {
+                    key: "copied".into(),
+                },
+                put("copy", vec![blob(3)], 8, None),
+                began(open),
+                part(open, 1, 4),
+                part(open, 1, 5),
+                began(done),
+                part(done, 1, 6),
+                part(done, 2, 7),
+                put("parts", vec![blob(6)], 9, Some(done)),
+                put("gone", vec![blob(8)], 10, None),
+                Record::Deleted { key: "gone".into() },
+                Record::Delivered { sequence: 6 },
+            ],
+        );
+        assert_eq!(state.next_sequence, 11);
+        assert_eq!(
+            state.owed.keys().copied().collect::<Vec<_>>(),
+            [5, 7, 8, 9, 10]
+        );
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 4, "blobs 2, 3, 5 and 6 are owned; the others are not");
+
+        let again = replayed(&blobs, state.records());
+        assert_eq!(text(&again), text(&state));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+}
