@@ -47,7 +47,7 @@ pub(crate) enum BadFilter {
     #[error("the filter's window and checkpoint interval must be above 0")]
     NoWindow,
     #[error("the filter's expression cannot be used: {0}")]
-    Expression(#[from] fancy_regex::Error),
+    Expression(#[from] Box<fancy_regex::Error>),
 }
 
 impl Filter {
@@ -74,7 +74,8 @@ impl Filter {
         } else {
             let regex = RegexBuilder::new(expression)
                 .backtrack_limit(BACKTRACKS_MAX)
-                .build()?;
+                .build()
+                .map_err(Box::new)?;
             Pattern::Expression(Box::new(regex))
         };
         Ok(Self {
@@ -108,7 +109,7 @@ impl Filter {
 
     fn matches(&self, name: &str) -> Result<bool, BadFilter> {
         match &self.pattern {
-            Pattern::Expression(regex) => Ok(regex.is_match(name)?),
+            Pattern::Expression(regex) => Ok(regex.is_match(name).map_err(Box::new)?),
             Pattern::Prefixes(prefixes) => {
                 Ok(prefixes.iter().any(|prefix| name.starts_with(prefix)))
             }

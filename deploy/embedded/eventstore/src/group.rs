@@ -64,7 +64,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Plan {
     pub(crate) batch: Vec<(String, Draft)>,
     pub(crate) bytes: usize,
-    answers_with: usize,
+    /// The record the answer is about.
+    answer_at: usize,
     tombstone: bool,
 }
 
@@ -138,7 +139,7 @@ impl Group {
                 return Planned::Answer(Err(Refusal::WrongRevision { current }));
             }
             let end = metadata::truncated_before(&old, metadata::DELETED);
-            return Planned::Write(Plan::new(vec![metadata_draft(&stream, end)], 1));
+            return Planned::Write(Plan::new(vec![metadata_draft(&stream, end)], 0));
         };
         let count = drafts.len();
         if count == 0 {
@@ -156,7 +157,17 @@ impl Group {
             batch.push(metadata_draft(&stream, begun));
         }
         batch.extend(drafts.into_iter().map(|draft| (stream.clone(), draft)));
-        Planned::Write(Plan::new(batch, count))
+        let answer_at = batch.len() - 1;
+        let described = described.map(|name| (name, self.history(&index, name, true)));
+        if let Some((name, history)) = described.filter(|(_, history)| history.deleted()) {
+            // New metadata brings a deleted stream back, but not its old events.
+            let (_, new) = &batch[answer_at];
+            if Rules::of(&new.data).truncate_before < history.next() {
+                let begun = metadata::truncated_before(&new.data, history.next());
+                batch.push(metadata_draft(name, begun));
+            }
+        }
+        Planned::Write(Plan::new(batch, answer_at))
     }
 
     fn plan_tombstone(&self, store: &Store, stream: String, expected: Expected) -> Planned {
@@ -172,7 +183,7 @@ impl Group {
             metadata: Bytes::new(),
             data: Bytes::new(),
         };
-        let mut plan = Plan::new(vec![(stream, draft)], 1);
+        let mut plan = Plan::new(vec![(stream, draft)], 0);
         plan.tombstone = true;
         Planned::Write(plan)
     }
@@ -181,7 +192,6 @@ impl Group {
     pub(crate) fn add(&mut self, store: &Store, plan: Plan) -> Written {
         let count = fit(plan.batch.len());
         self.tail.created = self.tail.created.max(store::now());
-        let answered_from = plan.batch.len() - plan.answers_with;
         let mut written = Written {
             revision: None,
             position: 0,
@@ -200,7 +210,7 @@ impl Group {
                 batch_index: fit(at),
                 batch_count: count,
             };
-            if at >= answered_from {
+            if at == plan.answer_at {
                 written = Written {
                     revision: Some(revision),
                     position: place.position,
@@ -271,8 +281,7 @@ impl Group {
 }
 
 impl Plan {
-    /// The answer is about the last `answers_with` records.
-    fn new(batch: Vec<(String, Draft)>, answers_with: usize) -> Self {
+    fn new(batch: Vec<(String, Draft)>, answer_at: usize) -> Self {
         let bytes = batch
             .iter()
             .map(|(stream, draft)| record::frame_bytes(stream, draft))
@@ -280,7 +289,7 @@ impl Plan {
         Self {
             batch,
             bytes,
-            answers_with,
+            answer_at,
             tombstone: false,
         }
     }

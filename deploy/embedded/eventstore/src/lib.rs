@@ -15,6 +15,10 @@ mod disk;
 mod expect;
 mod filter;
 mod group;
+#[expect(
+    clippy::result_large_err,
+    reason = "tonic's Status is what calls are answered with"
+)]
 mod grpc;
 mod index;
 pub mod limits;

@@ -45,8 +45,10 @@ pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const PAGE_SCAN_MAX: usize = 8192;
 /// Pages being read from disk at once; the next ones wait.
 pub const PAGES_IN_FLIGHT_MAX: usize = 32;
-/// Answers buffered per read; a slower client makes its own read wait.
-pub const READ_BUFFER_MAX: usize = 128;
+/// Events of a page whose links are resolved: each may stand for an event of any size.
+pub const PAGE_LINKS_MAX: usize = 32;
+/// Pages buffered per read; a slower client makes its own read wait.
+pub const READ_BUFFER_PAGES: usize = 1;
 
 /// Open subscriptions. Past it: Unavailable.
 pub const SUBSCRIPTIONS_MAX: usize = 4096;

@@ -1,6 +1,11 @@
-//! The messages and services generated from `proto/`, and what converts them.
+//! The messages and services generated from `proto/`.
 
-#[expect(clippy::allow_attributes, reason = "generated code")]
+#[expect(
+    clippy::allow_attributes,
+    clippy::enum_variant_names,
+    clippy::large_enum_variant,
+    reason = "generated code"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/protocol.rs"));
 }

@@ -29,7 +29,7 @@ use crate::protocol::streams::batch_append_resp::{
 use crate::protocol::streams::{BatchAppendReq, BatchAppendResp};
 use crate::protocol::{rpc, shared};
 
-pub(super) type Responses = mpsc::Sender<Result<BatchAppendResp, Status>>;
+pub(super) type Responses = mpsc::Sender<Result<Vec<BatchAppendResp>, Status>>;
 
 /// A batch whose last part has not come yet.
 struct Open {
@@ -169,7 +169,7 @@ fn deadline(option: Option<DeadlineOption>) -> Duration {
 
 async fn send(responses: &Responses, response: BatchAppendResp) -> Result<(), Status> {
     responses
-        .send(Ok(response))
+        .send(Ok(vec![response]))
         .await
         .map_err(|_| Status::cancelled("the client is gone"))
 }

@@ -6,8 +6,7 @@ use tonic::Status;
 
 use super::convert::{self, Ids};
 use crate::filter::Filter;
-use crate::index::Entry;
-use crate::limits::{PAGE_EVENTS_MAX, PAGE_SCAN_MAX};
+use crate::limits::{PAGE_EVENTS_MAX, PAGE_LINKS_MAX, PAGE_SCAN_MAX};
 use crate::protocol::streams::ReadResp;
 use crate::record::Record;
 use crate::store::{Direction, Page, Store, StreamPage, Unreadable};
@@ -22,6 +21,15 @@ pub(super) struct Shape {
     pub(super) resolve_links: bool,
 }
 
+impl Shape {
+    fn at_most(self, events: u64) -> u64 {
+        if self.resolve_links {
+            return events.min(PAGE_LINKS_MAX as u64);
+        }
+        events
+    }
+}
+
 /// A filter, and how far it is from its next checkpoint.
 pub(super) struct Sieve {
     pub(super) filter: Filter,
@@ -29,8 +37,12 @@ pub(super) struct Sieve {
 }
 
 /// What a page has, in log order.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are events: a box for each would cost more"
+)]
 pub(super) enum Step {
-    Event(Box<ReadResp>),
+    Event(ReadResp),
     /// Everything up to this position has been looked at.
     Checkpoint(u64),
 }
@@ -59,7 +71,7 @@ pub(super) fn of_all(
     };
     let entries = store.entries(from, direction, scan_max);
     let mut ended = entries.len() < scan_max;
-    let mut page = Page::new(max);
+    let mut page = Page::new(shape.at_most(max));
     let mut order = Vec::new();
     let mut last = None;
     for entry in &entries {
@@ -75,7 +87,7 @@ pub(super) fn of_all(
             order.push(None);
         }
         last = Some(entry.position);
-        if sieve.as_mut().is_some_and(|sieve| sieve.passed(entry)) {
+        if sieve.as_mut().is_some_and(Sieve::passed) {
             order.push(last);
         }
     }
@@ -88,7 +100,7 @@ pub(super) fn of_all(
                 let Some(record) = records.next().filter(|record| !record.erased) else {
                     continue;
                 };
-                steps.push(Step::Event(Box::new(answer(store, record, shape)?)));
+                steps.push(Step::Event(answer(store, record, shape)?));
             }
         }
     }
@@ -120,7 +132,7 @@ pub(super) fn of_stream(
     max: u64,
     shape: Shape,
 ) -> Result<OfStream, Status> {
-    match store.stream_page(stream, from, direction, max) {
+    match store.stream_page(stream, from, direction, shape.at_most(max)) {
         StreamPage::Missing => Ok(OfStream::Missing),
         StreamPage::Tombstoned => Ok(OfStream::Tombstoned),
         StreamPage::Found {
@@ -147,7 +159,7 @@ pub(super) fn of_stream(
 
 impl Sieve {
     /// Counts an entry; whether a checkpoint is due after it.
-    fn passed(&mut self, _: &Entry) -> bool {
+    fn passed(&mut self) -> bool {
         self.since_checkpoint += 1;
         let due = self.since_checkpoint >= self.filter.checkpoint_every;
         if due {

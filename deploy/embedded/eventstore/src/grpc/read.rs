@@ -9,7 +9,7 @@ use crate::protocol::streams::ReadResp;
 use crate::protocol::streams::read_resp::{Content, StreamNotFound};
 use crate::store::Direction;
 
-pub(super) type Responses = mpsc::Sender<Result<ReadResp, Status>>;
+pub(super) type Responses = mpsc::Sender<Result<Vec<ReadResp>, Status>>;
 
 pub(super) struct StreamRead {
     pub(super) stream: String,
@@ -59,9 +59,7 @@ pub(super) async fn stream(
                 }
                 begun = true;
                 left -= (events.len() as u64).min(left);
-                for event in events {
-                    send(&responses, event).await?;
-                }
+                send_all(&responses, events).await?;
                 match next {
                     Some(next) if left > 0 => from = next,
                     Some(_) | None => {
@@ -99,16 +97,14 @@ pub(super) async fn all(node: Node, read: AllRead, responses: Responses) -> Resu
             .blocking(move |store| pages::of_all(store, from, direction, left, sieve, shape))
             .await?;
         sieve = page.sieve;
-        for step in page.steps {
-            match step {
-                Step::Event(event) => {
-                    left -= 1;
-                    send(&responses, *event).await?;
-                }
-                // Checkpoints are for subscriptions.
-                Step::Checkpoint(_) => {}
-            }
-        }
+        let events = page.steps.into_iter().filter_map(|step| match step {
+            Step::Event(event) => Some(event),
+            // Checkpoints are for subscriptions.
+            Step::Checkpoint(_) => None,
+        });
+        let events: Vec<ReadResp> = events.collect();
+        left -= (events.len() as u64).min(left);
+        send_all(&responses, events).await?;
         match page.last {
             Some(last) if !page.ended => {
                 from = match direction {
@@ -123,8 +119,12 @@ pub(super) async fn all(node: Node, read: AllRead, responses: Responses) -> Resu
 }
 
 pub(super) async fn send(responses: &Responses, response: ReadResp) -> Result<(), Status> {
+    send_all(responses, vec![response]).await
+}
+
+pub(super) async fn send_all(responses: &Responses, page: Vec<ReadResp>) -> Result<(), Status> {
     responses
-        .send(Ok(response))
+        .send(Ok(page))
         .await
         .map_err(|_| Status::cancelled("the client is gone"))
 }

@@ -17,7 +17,7 @@ use super::{Node, append, batch, status};
 use crate::expect::Expected;
 use crate::filter::{Filter, Names};
 use crate::group::Command;
-use crate::limits::READ_BUFFER_MAX;
+use crate::limits::READ_BUFFER_PAGES;
 use crate::protocol::shared::StreamIdentifier;
 use crate::protocol::streams::read_req::Options;
 use crate::protocol::streams::read_req::options::{
@@ -237,14 +237,18 @@ impl Service {
     }
 
     /// Runs what answers a call beside it, bounded by how fast the client takes answers.
-    fn answers<T, F>(&self, work: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F) -> Answers<T>
+    fn answers<T, F>(
+        &self,
+        work: impl FnOnce(mpsc::Sender<Result<Vec<T>, Status>>) -> F,
+    ) -> Answers<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<(), Status>> + Send + 'static,
     {
-        let (responses, queue) = mpsc::channel(READ_BUFFER_MAX);
+        let (responses, queue) = mpsc::channel(READ_BUFFER_PAGES);
         let complete = Arc::new(AtomicBool::new(false));
         let answers = Answers {
+            page: vec![].into_iter(),
             queue,
             complete: complete.clone(),
             ended: false,
@@ -269,24 +273,37 @@ impl Service {
 /// The answers of one call. They end with success only when the work said so; when it
 /// was cut short they end with an error, which clients take for a reason to reconnect.
 pub(super) struct Answers<T> {
-    queue: mpsc::Receiver<Result<T, Status>>,
+    page: std::vec::IntoIter<T>,
+    queue: mpsc::Receiver<Result<Vec<T>, Status>>,
     complete: Arc<AtomicBool>,
     ended: bool,
 }
 
-impl<T> Stream for Answers<T> {
+impl<T: Unpin> Stream for Answers<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
+        loop {
+            if let Some(answer) = self.page.next() {
+                return Poll::Ready(Some(Ok(answer)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(self.queue.poll_recv(context)) {
+                Some(Ok(page)) => self.page = page.into_iter(),
+                Some(Err(status)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(status)));
+                }
+                None => {
+                    self.ended = true;
+                    if !self.complete.load(Ordering::Acquire) {
+                        return Poll::Ready(Some(Err(status::stopping())));
+                    }
+                }
+            }
         }
-        let next = std::task::ready!(self.queue.poll_recv(context));
-        self.ended = !matches!(next, Some(Ok(_)));
-        if next.is_none() && !self.complete.load(Ordering::Acquire) {
-            return Poll::Ready(Some(Err(status::stopping())));
-        }
-        Poll::Ready(next)
     }
 }
 

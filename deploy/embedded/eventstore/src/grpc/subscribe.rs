@@ -15,7 +15,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::pages::{self, OfStream, Shape, Sieve, Step};
-use super::read::{Responses, send};
+use super::read::{Responses, send, send_all};
 use super::{Node, convert, status};
 use crate::limits::{CHECKPOINT_IDLE, PAGE_EVENTS_MAX};
 use crate::protocol::streams::ReadResp;
@@ -82,18 +82,18 @@ pub(super) async fn all(
         if let Some(last) = page.last {
             from = last + 1;
         }
-        for step in page.steps {
-            match step {
-                Step::Event(event) => {
-                    told = position_of(&event).map_or(told, |position| position + 1);
-                    send(&responses, *event).await?;
-                }
-                Step::Checkpoint(position) => {
-                    told = position + 1;
-                    send(&responses, checkpoint(position)).await?;
-                }
+        let news = page.steps.into_iter().map(|step| match step {
+            Step::Event(event) => {
+                told = position_of(&event).map_or(told, |position| position + 1);
+                event
             }
-        }
+            Step::Checkpoint(position) => {
+                told = position + 1;
+                checkpoint(position)
+            }
+        });
+        let news = news.collect();
+        send_all(&responses, news).await?;
     }
 }
 
@@ -145,9 +145,7 @@ pub(super) async fn stream(
             send(&responses, fell_behind(from.checked_sub(1), seen)).await?;
             live = false;
         }
-        for event in events {
-            send(&responses, event).await?;
-        }
+        send_all(&responses, events).await?;
         if next.is_none() {
             if !live {
                 send(&responses, caught_up(from.checked_sub(1), seen)).await?;

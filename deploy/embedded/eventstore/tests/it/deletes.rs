@@ -2,7 +2,7 @@
 
 use eventstore::{
     DeleteStreamOptions, Error, ExpectedRevision as Expected, ReadAllOptions, ReadStreamOptions,
-    StreamPosition, TombstoneStreamOptions,
+    StreamMetadataBuilder, StreamPosition, TombstoneStreamOptions,
 };
 
 use crate::node::{Node, add, append, event, folder, kind, read, read_all, revisions};
@@ -93,4 +93,33 @@ async fn gone(node: &Node) {
         .delete_stream("a", &DeleteStreamOptions::default())
         .await;
     assert!(matches!(again, Err(Error::ResourceDeleted)), "{again:?}");
+}
+
+#[tokio::test]
+async fn new_metadata_brings_a_deleted_stream_back_without_its_old_events() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let client = &node.client;
+    add(client, "a", "old", 3).await;
+    let options = DeleteStreamOptions::default();
+    client.delete_stream("a", &options).await.unwrap();
+    let metadata = StreamMetadataBuilder::new()
+        .insert_custom_property("colour", "green")
+        .build();
+    client
+        .set_stream_metadata("a", &Default::default(), &metadata)
+        .await
+        .unwrap();
+
+    assert_eq!(revisions(client, "a").await, [0u64; 0]);
+    add(client, "a", "new", 1).await;
+    assert_eq!(revisions(client, "a").await, [3]);
+    let stored = read(client, "$$a", &ReadStreamOptions::default())
+        .await
+        .unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&stored[0].get_original_event().data).unwrap();
+    assert_eq!(json["colour"], "green");
+    assert_eq!(json["$tb"], 3);
+    node.stop().await;
 }

@@ -2,6 +2,7 @@
 
 mod appends;
 mod batches;
+mod bounds;
 mod deletes;
 mod faults;
 mod links;
