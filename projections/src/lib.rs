@@ -21,6 +21,12 @@ mod runner;
 mod store;
 mod words;
 
+#[cfg(test)]
+mod fence_tests;
+#[cfg(test)]
+#[path = "../tests/it/stores.rs"]
+mod stores;
+
 use eventlog::Log;
 use tokio_util::sync::CancellationToken;
 

@@ -45,6 +45,8 @@ pub struct Platform {
     pub dir: TempDir,
     commands: AtomicU64,
     node: Running,
+    /// Kept for this test as long as it runs.
+    redis: Option<stores::Redis>,
 }
 
 /// A task that can be stopped.
@@ -70,9 +72,23 @@ impl Running {
 
 impl Platform {
     pub async fn new() -> Self {
+        let redis = stores::Redis::new().await;
         let config = Config {
             postgres_url: stores::database().await,
-            redis_url: stores::redis().await,
+            redis_url: redis.url.clone(),
+        };
+        let platform = Self::with(config).await;
+        Self {
+            redis: Some(redis),
+            ..platform
+        }
+    }
+
+    /// A log alone, for what keeps its read model itself.
+    pub async fn without_stores() -> Self {
+        let config = Config {
+            postgres_url: "postgres://nobody@127.0.0.1:1/nothing".to_owned(),
+            redis_url: "redis://127.0.0.1:1".to_owned(),
         };
         Self::with(config).await
     }
@@ -93,6 +109,7 @@ impl Platform {
             config,
             dir,
             commands: AtomicU64::new(0),
+            redis: None,
             node,
         }
     }
@@ -105,6 +122,7 @@ impl Platform {
 
     pub async fn stop(self) {
         self.node.stop().await;
+        drop(self.redis);
     }
 
     /// Waits until every read model has got to `commit`.

@@ -56,7 +56,7 @@ fn hidden(number: u64, title: &str, visibility: Visibility) -> Story {
 
 #[tokio::test]
 async fn nobody_finds_what_others_keep_to_themselves() {
-    let platform = Platform::new().await;
+    let platform = Platform::without_stores().await;
     let public = story(1, "holiday in public");
     let private = hidden(2, "holiday in private", Visibility::Private);
     let unlisted = hidden(3, "holiday unlisted", Visibility::Unlisted);
@@ -94,7 +94,7 @@ async fn nobody_finds_what_others_keep_to_themselves() {
 
 #[tokio::test]
 async fn changes_and_deletions_are_found_and_titles_come_first() {
-    let platform = Platform::new().await;
+    let platform = Platform::without_stores().await;
     let (first, second) = (story(1, "Über the Alps"), story(2, "valley"));
     platform.make_playable(&first).await;
     let (_, last) = platform.make_playable(&second).await;
@@ -141,7 +141,7 @@ async fn changes_and_deletions_are_found_and_titles_come_first() {
 
 #[tokio::test]
 async fn hits_are_read_page_by_page() {
-    let platform = Platform::new().await;
+    let platform = Platform::without_stores().await;
     let mut last = 0;
     for number in 1..=5 {
         last = platform.make_playable(&story(number, "same words")).await.1;
@@ -171,7 +171,7 @@ async fn hits_are_read_page_by_page() {
 
 #[tokio::test]
 async fn an_index_knows_after_a_restart_where_it_was() {
-    let platform = Platform::new().await;
+    let platform = Platform::without_stores().await;
     let (_, last) = platform.make_playable(&story(1, "kept")).await;
     let searching = Searching::new(&platform);
     searching.reach(last).await;
@@ -204,7 +204,7 @@ async fn an_index_knows_after_a_restart_where_it_was() {
 
 #[tokio::test]
 async fn an_index_that_cannot_be_used_is_built_anew() {
-    let platform = Platform::new().await;
+    let platform = Platform::without_stores().await;
     let kept = story(1, "kept");
     let (_, last) = platform.make_playable(&kept).await;
     let dir = platform.dir.path().join("search");

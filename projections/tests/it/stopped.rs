@@ -107,7 +107,7 @@ async fn an_event_that_a_table_refuses_stops_its_video_only() {
 
 #[tokio::test]
 async fn search_stops_a_video_too_and_remembers_that() {
-    let platform = Platform::new().await;
+    let platform = Platform::without_stores().await;
     let newer = story(1, "newer");
     platform.request(&newer).await;
     let by = eventlog::Envelope::new(domain::id::CommandId::default(), "test");

@@ -1,6 +1,6 @@
 //! A database and a Redis of a test's own.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -34,16 +34,35 @@ pub async fn database() -> String {
     url
 }
 
-/// An empty database of the Redis; each call gets another one.
-pub async fn redis() -> String {
-    static NEXT: AtomicUsize = AtomicUsize::new(1);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(number < REDIS_DATABASES, "more tests than Redis databases");
-    let url = required("KINOLOG_TEST_REDIS");
-    let (socket, _) = url.split_once('?').unwrap_or((&url, ""));
-    let url = format!("{socket}?db={number}");
-    flush(&url).await;
-    url
+/// An empty database of the Redis, for one test at a time.
+pub struct Redis {
+    pub url: String,
+    number: usize,
+}
+
+static FREE: Mutex<Option<Vec<usize>>> = Mutex::new(None);
+
+impl Redis {
+    pub async fn new() -> Self {
+        let number = FREE
+            .lock()
+            .unwrap()
+            .get_or_insert_with(|| (1..REDIS_DATABASES).collect())
+            .pop()
+            .expect("fewer tests at once than a Redis has databases");
+        let url = required("KINOLOG_TEST_REDIS");
+        let (socket, _) = url.split_once('?').unwrap_or((&url, ""));
+        let url = format!("{socket}?db={number}");
+        flush(&url).await;
+        Self { url, number }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.get_or_insert_default().push(self.number);
+    }
 }
 
 /// The Redis has lost everything.
