@@ -4,6 +4,9 @@
 //!
 //! * Times are sums: the decode time of a fragment is the sum of the durations before it.
 //!   The muxer rounds each on its own, which leaves gaps of one tick; `place` corrects it.
+//! * Pictures are shown `delay` after they are decoded, and an edit in the init segment takes
+//!   it back: time 0 is the first picture. The muxer's negative offsets say the same, but
+//!   common players read them as a late picture.
 //! * Nothing here trusts a length: every read is checked against the box it is in.
 
 /// What an init segment says.
@@ -48,21 +51,67 @@ fn avc_codec(kind: &[u8; 4], entry: &[u8]) -> Option<String> {
     Some(format!("{kind}.{profile:02x}{constraints:02x}{level:02x}"))
 }
 
-/// Reads time, duration and samples of a fragment, and moves it to `time`.
-pub fn place(bytes: &mut [u8], time: u64) -> Option<Fragment> {
+/// An init segment whose presentation begins `delay` into the media.
+pub fn with_delay(init: &[u8], delay: u32) -> Option<Vec<u8>> {
+    let mut bytes = init.to_vec();
+    if delay == 0 {
+        return Some(bytes);
+    }
+    let mut edit = Vec::with_capacity(EDIT_BYTES);
+    edit.extend((EDIT_BYTES as u32).to_be_bytes());
+    edit.extend(b"edts");
+    edit.extend((EDIT_BYTES as u32 - 8).to_be_bytes());
+    edit.extend(b"elst");
+    // Version and flags, one entry, of unknown length, from `delay` on, at normal speed.
+    for value in [0, 1, 0, delay, 0x0001_0000] {
+        edit.extend(u32::to_be_bytes(value));
+    }
+
+    let moov = offset(init, child(init, b"moov")?);
+    let trak = offset(init, path(init, &[b"moov", b"trak"])?);
+    let tkhd = path(init, &[b"moov", b"trak", b"tkhd"])?;
+    let at = offset(init, tkhd) + tkhd.len();
+    for content in [moov, trak] {
+        let size = be32(&bytes, content - 8)?.checked_add(EDIT_BYTES as u32)?;
+        bytes
+            .get_mut(content - 8..content - 4)?
+            .copy_from_slice(&size.to_be_bytes());
+    }
+    bytes.splice(at..at, edit);
+    // This brand promises that there is no edit; the other one allows it.
+    let brand = bytes.get_mut(8..12)?;
+    if brand == b"cmf2" {
+        brand.copy_from_slice(b"cmfc");
+    }
+    Some(bytes)
+}
+
+/// `edts` with an `elst` of one entry.
+const EDIT_BYTES: usize = 36;
+
+/// Where a part of these bytes begins.
+fn offset(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr() as usize - whole.as_ptr() as usize
+}
+
+/// Reads time, duration and samples of a fragment, moves it to `time` and its pictures
+/// `delay` behind their decoding.
+pub fn place(bytes: &mut [u8], time: u64, delay: u32) -> Option<Fragment> {
     let traf = path(bytes, &[b"moof", b"traf"])?;
     let default_duration = child(traf, b"tfhd").and_then(default_sample_duration);
     let (mut duration, mut samples) = (0u64, 0u32);
+    let mut runs = Vec::new();
     for (kind, trun) in Boxes(traf) {
         if &kind == b"trun" {
             let (d, s) = run_length(trun, default_duration)?;
             duration += d;
             samples += s;
+            runs.push(offset(bytes, trun));
         }
     }
     let tfdt = child(traf, b"tfdt")?;
     let wide = *tfdt.first()? == 1;
-    let at = tfdt.get(4..)?.as_ptr() as usize - bytes.as_ptr() as usize;
+    let at = offset(bytes, tfdt) + 4;
     if wide {
         bytes
             .get_mut(at..at + 8)?
@@ -73,11 +122,57 @@ pub fn place(bytes: &mut [u8], time: u64) -> Option<Fragment> {
             .get_mut(at..at + 4)?
             .copy_from_slice(&time.to_be_bytes());
     }
+    if delay > 0 {
+        for run in runs {
+            delay_run(bytes.get_mut(run..)?, delay)?;
+        }
+    }
     Some(Fragment {
         time,
         duration,
         samples,
     })
+}
+
+/// Adds to the composition offset of every sample in a `trun`.
+fn delay_run(trun: &mut [u8], delay: u32) -> Option<()> {
+    let run = Run::of(trun)?;
+    let place = run.offset_of_composition()?;
+    for sample in 0..run.samples as usize {
+        let at = run.first + sample * run.stride + place;
+        let offset = be32(trun, at)? as i32;
+        let moved = offset.checked_add(i32::try_from(delay).ok()?)?;
+        trun.get_mut(at..at + 4)?
+            .copy_from_slice(&moved.to_be_bytes());
+    }
+    Some(())
+}
+
+/// How a `trun` is laid out.
+struct Run {
+    flags: u32,
+    samples: u32,
+    first: usize,
+    stride: usize,
+}
+
+impl Run {
+    fn of(trun: &[u8]) -> Option<Run> {
+        let flags = be32(trun, 0)? & 0x00ff_ffff;
+        let first =
+            8 + if flags & 0x01 != 0 { 4 } else { 0 } + if flags & 0x04 != 0 { 4 } else { 0 };
+        Some(Run {
+            flags,
+            samples: be32(trun, 4)?,
+            first,
+            stride: 4 * (flags & 0xf00).count_ones() as usize,
+        })
+    }
+
+    /// Duration, size and flags stand before it.
+    fn offset_of_composition(&self) -> Option<usize> {
+        (self.flags & 0x800 != 0).then(|| 4 * (self.flags & 0x700).count_ones() as usize)
+    }
 }
 
 fn default_sample_duration(tfhd: &[u8]) -> Option<u32> {
@@ -93,19 +188,16 @@ fn default_sample_duration(tfhd: &[u8]) -> Option<u32> {
 
 /// The sum of the durations in a `trun`, and how many samples it has.
 fn run_length(trun: &[u8], default_duration: Option<u32>) -> Option<(u64, u32)> {
-    let flags = be32(trun, 0)? & 0x00ff_ffff;
-    let samples = be32(trun, 4)?;
-    let first = 8 + if flags & 0x01 != 0 { 4 } else { 0 } + if flags & 0x04 != 0 { 4 } else { 0 };
-    if flags & 0x100 == 0 {
+    let run = Run::of(trun)?;
+    if run.flags & 0x100 == 0 {
         let each = u64::from(default_duration?);
-        return Some((each * u64::from(samples), samples));
+        return Some((each * u64::from(run.samples), run.samples));
     }
-    let stride = 4 * (flags & 0xf00).count_ones() as usize;
     let mut duration = 0u64;
-    for sample in 0..samples as usize {
-        duration += u64::from(be32(trun, first + sample * stride)?);
+    for sample in 0..run.samples as usize {
+        duration += u64::from(be32(trun, run.first + sample * run.stride)?);
     }
-    Some((duration, samples))
+    Some((duration, run.samples))
 }
 
 /// The boxes side by side in these bytes: kind and content.
@@ -176,7 +268,7 @@ mod tests {
     #[test]
     fn a_fragment_is_moved_to_its_sum() {
         let mut bytes = fragment(&[100, 101]);
-        let placed = place(&mut bytes, 4200).unwrap();
+        let placed = place(&mut bytes, 4200, 0).unwrap();
         assert_eq!(
             placed,
             Fragment {
@@ -193,7 +285,7 @@ mod tests {
     fn a_box_longer_than_its_parent_ends_the_walk() {
         let mut bytes = fragment(&[100]);
         bytes[0..4].copy_from_slice(&4096u32.to_be_bytes());
-        assert_eq!(place(&mut bytes, 0), None);
+        assert_eq!(place(&mut bytes, 0, 0), None);
     }
 
     #[test]
@@ -201,6 +293,23 @@ mod tests {
         let mut bytes = fragment(&[100]);
         let at = bytes.len() - 16;
         bytes[at..at + 4].copy_from_slice(&1_000_000u32.to_be_bytes());
-        assert_eq!(place(&mut bytes, 0), None);
+        assert_eq!(place(&mut bytes, 0, 0), None);
+    }
+
+    #[test]
+    fn a_delay_is_added_to_pictures_and_taken_back_by_an_edit() {
+        let mut trun = vec![1, 0, 8, 0, 0, 0, 0, 2];
+        trun.extend(0i32.to_be_bytes());
+        trun.extend((-100i32).to_be_bytes());
+        delay_run(&mut trun, 200).unwrap();
+        assert_eq!((be32(&trun, 8), be32(&trun, 12)), (Some(200), Some(100)));
+
+        let trak = boxed(b"trak", &boxed(b"tkhd", &[0; 84]));
+        let init = [boxed(b"ftyp", b"cmf2"), boxed(b"moov", &trak)].concat();
+        let edited = with_delay(&init, 200).unwrap();
+        let elst = path(&edited, &[b"moov", b"trak", b"edts", b"elst"]).unwrap();
+        assert_eq!(be32(elst, 12), Some(200));
+        assert_eq!(&edited[8..12], b"cmfc");
+        assert_eq!(edited.len(), init.len() + 36);
     }
 }

@@ -127,7 +127,9 @@ fn cut_start(pad: &gst::Pad, bytes: u64) {
         let size = buffer.size() as u64;
         if size <= skip {
             left.store(skip - size, Ordering::Relaxed);
-            return gst::PadProbeReturn::Drop;
+            info.data = None;
+            info.flow_res = Ok(gst::FlowSuccess::Ok);
+            return gst::PadProbeReturn::Handled;
         }
         left.store(0, Ordering::Relaxed);
         let Ok(mut rest) = buffer.copy_region(gst::BufferCopyFlags::all(), skip as usize..) else {
@@ -155,11 +157,8 @@ fn split_at(pad: &gst::Pad, starts: &Arc<Vec<u64>>) {
     let count = AtomicU64::new(0);
     let which = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(which, move |pad, info| {
-        if let Some(event) = info.event() {
-            return match event.type_() {
-                gst::EventType::Tag => gst::PadProbeReturn::Drop,
-                _ => gst::PadProbeReturn::Ok,
-            };
+        if info.event().is_some() {
+            return fragments::without_tags(info);
         }
         let frame = count.fetch_add(1, Ordering::Relaxed);
         if frame > 0 && starts.contains(&frame) {

@@ -6,6 +6,7 @@
 //!   rendition alike. A rendition that drifts from the plan is refused, not published.
 //! * Decode times begin at 0 and follow each other without a gap.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
@@ -25,6 +26,9 @@ pub(crate) struct Rendition {
     next: u32,
     time: u64,
     samples: u64,
+    /// How long after decoding a picture is shown: the reordering of the encoder.
+    delay_ns: Arc<AtomicU64>,
+    timescale: u32,
 }
 
 impl Rendition {
@@ -35,7 +39,20 @@ impl Rendition {
             next: 0,
             time: 0,
             samples: 0,
+            delay_ns: Arc::default(),
+            timescale: 0,
         }))
+    }
+
+    /// Where the encoder's delay is noted before its first picture gets to the muxer.
+    pub(crate) fn delay_ns(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.delay_ns)
+    }
+
+    fn delay(&self) -> u32 {
+        let ns = u128::from(self.delay_ns.load(Ordering::Acquire));
+        let ticks = (ns * u128::from(self.timescale) + 500_000_000) / 1_000_000_000;
+        u32::try_from(ticks).unwrap_or(0)
     }
 
     pub(crate) fn samples(&self) -> u64 {
@@ -68,14 +85,16 @@ impl Rendition {
         self.send_segment(fragment, output)
     }
 
-    fn send_init(&self, bytes: &[u8], output: &Output) -> Result<(), Failure> {
+    fn send_init(&mut self, bytes: &[u8], output: &Output) -> Result<(), Failure> {
         let init = fragment::read_init(bytes).ok_or_else(unusable)?;
+        self.timescale = init.timescale;
+        let bytes = fragment::with_delay(bytes, self.delay()).ok_or_else(unusable)?;
         let head = Head::Init {
             rendition: self.name.clone(),
             codec: init.codec,
             timescale: init.timescale,
         };
-        output.send(&head, bytes).map_err(|_| gone())
+        output.send(&head, &bytes).map_err(|_| gone())
     }
 
     fn send_segment(&mut self, mut bytes: Vec<u8>, output: &Output) -> Result<(), Failure> {
@@ -88,7 +107,7 @@ impl Rendition {
                 ),
             ));
         }
-        let placed = fragment::place(&mut bytes, self.time).ok_or_else(unusable)?;
+        let placed = fragment::place(&mut bytes, self.time, self.delay()).ok_or_else(unusable)?;
         let head = Head::Segment {
             rendition: self.name.clone(),
             index: self.next,
@@ -141,4 +160,18 @@ pub(crate) fn split_before_next(pad: &gst::Pad) {
         .field("chunk", false)
         .build();
     pad.push_event(gst::event::CustomDownstream::new(split));
+}
+
+/// Passes every event but tags: those carry a rotation that was already applied, and the
+/// muxer would ask players to apply it again.
+pub(crate) fn without_tags(info: &mut gst::PadProbeInfo) -> gst::PadProbeReturn {
+    if info
+        .event()
+        .is_none_or(|event| event.type_() != gst::EventType::Tag)
+    {
+        return gst::PadProbeReturn::Ok;
+    }
+    // Taken and let go here: "drop" would make the library let go of it once more.
+    info.data = None;
+    gst::PadProbeReturn::Handled
 }

@@ -294,7 +294,21 @@ fn measure(pad: &gst::Pad, coverage: &Arc<Coverage>, chosen: bool) {
     });
 }
 
+/// Lets go of all media before it gets to a sink, which would hold up the demuxer while
+/// the pipeline is paused.
 fn discard(pipeline: &gst::Pipeline, pad: &gst::Pad) -> Result<(), gst::glib::BoolError> {
+    let which = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(which, |_, info| {
+        let gap = info
+            .event()
+            .is_some_and(|event| event.type_() == gst::EventType::Gap);
+        if info.buffer().is_none() && !gap {
+            return gst::PadProbeReturn::Ok;
+        }
+        info.data = None;
+        info.flow_res = Ok(gst::FlowSuccess::Ok);
+        gst::PadProbeReturn::Handled
+    });
     let sink = gst::ElementFactory::make("fakesink")
         .property("sync", false)
         .property("async", false)

@@ -8,7 +8,7 @@
 //!   else; the fragment is split right before that key frame.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
@@ -83,20 +83,22 @@ fn connect(
     let raw = raw.static_pad("src").ok_or_else(|| missing("raw"))?;
     force_key_units(&raw, &starts);
 
-    let parsed = element(format!("parse{number}"))?;
-    let parsed = parsed.static_pad("src").ok_or_else(|| missing("parse"))?;
-    split_at_key_units(&parsed, &starts, rate);
-
     let sink = element(format!("out{number}"))?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| missing("appsink"))?;
-    let rendition = Rendition::new(&target.rendition, starts);
+    let rendition = Rendition::new(&target.rendition, Arc::clone(&starts));
+    let delay_ns = rendition.lock().map(|rendition| rendition.delay_ns());
+    let delay_ns = delay_ns.map_err(|_| missing("appsink"))?;
     fragments::send_all(
         &sink,
         Arc::clone(&rendition),
         Arc::clone(output),
         trouble.clone(),
     );
+
+    let parsed = element(format!("parse{number}"))?;
+    let parsed = parsed.static_pad("src").ok_or_else(|| missing("parse"))?;
+    split_at_key_units(&parsed, &starts, rate, delay_ns);
     Ok(rendition)
 }
 
@@ -152,20 +154,29 @@ fn force_key_units(pad: &gst::Pad, starts: &Arc<Vec<u64>>) {
     });
 }
 
-fn split_at_key_units(pad: &gst::Pad, starts: &Arc<Vec<u64>>, rate: Rate) {
+fn split_at_key_units(
+    pad: &gst::Pad,
+    starts: &Arc<Vec<u64>>,
+    rate: Rate,
+    delay_ns: Arc<AtomicU64>,
+) {
+    let first = AtomicBool::new(true);
     let starts: HashSet<u64> = starts.iter().copied().collect();
     let which = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(which, move |pad, info| {
-        if let Some(event) = info.event() {
-            // Tags carry the rotation that was already applied to the pictures.
-            return match event.type_() {
-                gst::EventType::Tag => gst::PadProbeReturn::Drop,
-                _ => gst::PadProbeReturn::Ok,
-            };
+        if info.event().is_some() {
+            return fragments::without_tags(info);
         }
         let Some(buffer) = info.buffer() else {
             return gst::PadProbeReturn::Ok;
         };
+        // The first picture is a key frame: it is shown so much after it is decoded.
+        if first.swap(false, Ordering::Relaxed)
+            && let (Some(shown), Some(decoded)) = (buffer.pts(), buffer.dts())
+        {
+            let delay = shown.saturating_sub(decoded).nseconds();
+            delay_ns.store(delay, Ordering::Release);
+        }
         if !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
             let picture = running_time_ns(pad, buffer).map(|ns| rate.nearest(ns));
             if picture.is_some_and(|picture| picture > 0 && starts.contains(&picture)) {

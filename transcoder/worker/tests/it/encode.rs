@@ -106,7 +106,7 @@ async fn all_renditions_begin_their_segments_at_the_same_pictures() {
             let mut bytes = run.store.object(&segment.name).to_vec();
             assert_eq!(bytes.len() as u64, segment.size_bytes);
             let untouched = bytes.clone();
-            let placed = fragment::place(&mut bytes, segment.time).unwrap();
+            let placed = fragment::place(&mut bytes, segment.time, 0).unwrap();
             assert_eq!(
                 (placed.duration, placed.samples),
                 (segment.duration, segment.samples)
