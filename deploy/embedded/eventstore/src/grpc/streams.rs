@@ -18,10 +18,9 @@ use crate::expect::Expected;
 use crate::filter::{Filter, Names};
 use crate::group::Command;
 use crate::limits::READ_BUFFER_PAGES;
-use crate::protocol::shared::StreamIdentifier;
 use crate::protocol::streams::read_req::Options;
 use crate::protocol::streams::read_req::options::{
-    CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption,
+    CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption, UuidOption,
     all_options::AllOption,
     filter_options::{Filter as FilterOn, Window},
     stream_options::RevisionOption,
@@ -126,10 +125,7 @@ impl Streams for Service {
 impl Service {
     fn begin_read(&self, options: Options) -> Result<Answers<ReadResp>, Status> {
         let shape = Shape {
-            ids: match options.uuid_option.and_then(|option| option.content) {
-                Some(uuid_option::Content::String(())) => Ids::Text,
-                Some(uuid_option::Content::Structured(())) | None => Ids::Structured,
-            },
+            ids: ids(options.uuid_option),
             resolve_links: options.resolve_links,
         };
         let direction = match ReadDirection::try_from(options.read_direction) {
@@ -142,8 +138,9 @@ impl Service {
             Some(FilterOption::NoFilter(())) | None => None,
         };
         let compatibility = options.control_option.map_or(0, |it| it.compatibility);
+        let filtered = filter.is_some();
         match (options.stream_option, options.count_option) {
-            (Some(StreamOption::Stream(_)), _) if filter.is_some() => {
+            (Some(StreamOption::Stream(_)), _) if filtered => {
                 Err(Status::invalid_argument("only $all is read with a filter"))
             }
             (_, Some(CountOption::Subscription(_))) if direction == Direction::Backwards => {
@@ -151,12 +148,8 @@ impl Service {
             }
             (Some(StreamOption::Stream(stream)), Some(CountOption::Count(count))) => {
                 let read = StreamRead {
-                    stream: readable(stream.stream_identifier)?,
-                    from: match (stream.revision_option, direction) {
-                        (Some(RevisionOption::Revision(revision)), _) => revision,
-                        (Some(RevisionOption::Start(())) | None, _) => 0,
-                        (Some(RevisionOption::End(())), _) => u64::MAX,
-                    },
+                    from: first_revision(stream.revision_option),
+                    stream: convert::stream_name(stream.stream_identifier)?,
                     direction,
                     count,
                     shape,
@@ -167,11 +160,7 @@ impl Service {
             }
             (Some(StreamOption::All(all)), Some(CountOption::Count(count))) => {
                 let read = AllRead {
-                    from: match all.all_option {
-                        Some(AllOption::Position(position)) => position.commit_position,
-                        Some(AllOption::Start(())) | None => 0,
-                        Some(AllOption::End(())) => u64::MAX,
-                    },
+                    from: first_position(all.all_option),
                     direction,
                     count,
                     sieve: filter.map(sieve).transpose()?,
@@ -182,12 +171,8 @@ impl Service {
             }
             (Some(StreamOption::Stream(stream)), Some(CountOption::Subscription(_))) => {
                 let subscription = StreamSubscription {
-                    stream: readable(stream.stream_identifier)?,
-                    from: match stream.revision_option {
-                        Some(RevisionOption::Revision(after)) => Some(after.saturating_add(1)),
-                        Some(RevisionOption::Start(())) | None => Some(0),
-                        Some(RevisionOption::End(())) => None,
-                    },
+                    from: revision_after(stream.revision_option),
+                    stream: convert::stream_name(stream.stream_identifier)?,
                     shape,
                 };
                 let node = self.node.clone();
@@ -195,13 +180,7 @@ impl Service {
             }
             (Some(StreamOption::All(all)), Some(CountOption::Subscription(_))) => {
                 let subscription = AllSubscription {
-                    from: match all.all_option {
-                        Some(AllOption::Position(after)) => {
-                            Some(after.commit_position.saturating_add(1))
-                        }
-                        Some(AllOption::Start(())) | None => Some(0),
-                        Some(AllOption::End(())) => None,
-                    },
+                    from: position_after(all.all_option),
                     sieve: filter.map(sieve).transpose()?,
                     shape,
                 };
@@ -307,8 +286,45 @@ impl<T: Unpin> Stream for Answers<T> {
     }
 }
 
-fn readable(identifier: Option<StreamIdentifier>) -> Result<String, Status> {
-    convert::stream_name(identifier)
+fn ids(option: Option<UuidOption>) -> Ids {
+    match option.and_then(|option| option.content) {
+        Some(uuid_option::Content::String(())) => Ids::Text,
+        Some(uuid_option::Content::Structured(())) | None => Ids::Structured,
+    }
+}
+
+/// A read includes what it begins with.
+fn first_revision(option: Option<RevisionOption>) -> u64 {
+    match option {
+        Some(RevisionOption::Revision(revision)) => revision,
+        Some(RevisionOption::Start(())) | None => 0,
+        Some(RevisionOption::End(())) => u64::MAX,
+    }
+}
+
+fn first_position(option: Option<AllOption>) -> u64 {
+    match option {
+        Some(AllOption::Position(position)) => position.commit_position,
+        Some(AllOption::Start(())) | None => 0,
+        Some(AllOption::End(())) => u64::MAX,
+    }
+}
+
+/// A subscription begins after what it names; `None` is whatever comes next.
+fn revision_after(option: Option<RevisionOption>) -> Option<u64> {
+    match option {
+        Some(RevisionOption::Revision(revision)) => Some(revision.saturating_add(1)),
+        Some(RevisionOption::Start(())) | None => Some(0),
+        Some(RevisionOption::End(())) => None,
+    }
+}
+
+fn position_after(option: Option<AllOption>) -> Option<u64> {
+    match option {
+        Some(AllOption::Position(position)) => Some(position.commit_position.saturating_add(1)),
+        Some(AllOption::Start(())) | None => Some(0),
+        Some(AllOption::End(())) => None,
+    }
 }
 
 fn sieve(options: FilterOptions) -> Result<Sieve, Status> {

@@ -28,7 +28,7 @@ async fn an_append_is_read_back_as_it_was_written() {
     assert_eq!(event.data.as_ref(), b"payload");
     assert!(!event.is_json);
     assert_eq!(event.position, result.position);
-    let age = chrono_age_seconds(event.created.timestamp());
+    let age = seconds_since(event.created.timestamp());
     assert!((0..60).contains(&age), "created {age} s ago");
     node.stop().await;
 }
@@ -124,6 +124,38 @@ async fn an_append_of_which_a_part_is_there_is_refused() {
 }
 
 #[tokio::test]
+async fn the_same_append_at_the_same_time_is_written_once() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    for (stream, expected) in [("a", Expected::NoStream), ("b", Expected::Any)] {
+        let batch = [1, 2].map(|id| event_with("once", Uuid::from_u128(id)));
+        let attempts = (0..20).map(|_| append(&node.client, stream, expected, batch.to_vec()));
+        let results = futures::future::join_all(attempts).await;
+        let positions: Vec<_> = results.into_iter().map(|it| it.unwrap().position).collect();
+        assert!(positions.iter().all(|position| *position == positions[0]));
+        assert_eq!(revisions(&node.client, stream).await, [0, 1]);
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn of_many_who_expect_the_same_revision_one_succeeds() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    for round in 0..5 {
+        let expected = match round {
+            0 => Expected::NoStream,
+            _ => Expected::Exact(round - 1),
+        };
+        let attempts = (0..20).map(|_| append(&node.client, "a", expected, vec![event("x")]));
+        let results = futures::future::join_all(attempts).await;
+        assert_eq!(results.iter().filter(|it| it.is_ok()).count(), 1);
+    }
+    assert_eq!(revisions(&node.client, "a").await, [0, 1, 2, 3, 4]);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_thousand_events_in_one_append_are_one_batch() {
     let dir = folder();
     let node = Node::start(dir.path()).await;
@@ -157,7 +189,7 @@ async fn refused(
     }
 }
 
-fn chrono_age_seconds(created: i64) -> i64 {
+fn seconds_since(created: i64) -> i64 {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
