@@ -27,7 +27,10 @@ pub struct Client {
 impl Client {
     pub fn of(platform: &Platform) -> Self {
         Self {
-            http: reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap(),
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(20))
+                .build()
+                .unwrap(),
             graphql: platform.address("graphql"),
             notifications: platform.address("notifications"),
             eventstore: platform.address("eventstore"),
@@ -38,7 +41,11 @@ impl Client {
     /// One GraphQL request; an error is whatever kept it from an answer.
     pub async fn try_graphql(&self, query: &str, variables: &Value) -> Result<Value, String> {
         let body = json!({ "query": query, "variables": variables });
-        let request = self.http.post(&self.graphql).bearer_auth(&self.token).json(&body);
+        let request = self
+            .http
+            .post(&self.graphql)
+            .bearer_auth(&self.token)
+            .json(&body);
         let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
         let answer: Value = answer.json().await.map_err(|error| format!("{error:?}"))?;
         if let Some(errors) = answer.get("errors") {
@@ -87,7 +94,10 @@ impl Client {
                     self.complete(&video).await;
                     return video;
                 }
-                answer => assert!(Instant::now() < deadline, "the PUT does not get through: {answer:?}"),
+                answer => assert!(
+                    Instant::now() < deadline,
+                    "the PUT does not get through: {answer:?}"
+                ),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -96,15 +106,24 @@ impl Client {
     pub async fn put(&self, upload: &Value, bytes: Vec<u8>) -> Result<reqwest::StatusCode, String> {
         let mut request = self.http.put(upload["url"].as_str().unwrap()).body(bytes);
         for header in upload["headers"].as_array().unwrap() {
-            request = request.header(header["name"].as_str().unwrap(), header["value"].as_str().unwrap());
+            request = request.header(
+                header["name"].as_str().unwrap(),
+                header["value"].as_str().unwrap(),
+            );
         }
-        request.send().await.map(|answer| answer.status()).map_err(|error| format!("{error:?}"))
+        request
+            .send()
+            .await
+            .map(|answer| answer.status())
+            .map_err(|error| format!("{error:?}"))
     }
 
     pub async fn complete(&self, video: &str) -> Value {
         let query = "mutation($input: CompleteUploadInput!) { completeUpload(input: $input) {
             video { id status } position userErrors { field message code } } }";
-        self.graphql(query, json!({ "input": { "videoId": video } })).await["completeUpload"].clone()
+        self.graphql(query, json!({ "input": { "videoId": video } }))
+            .await["completeUpload"]
+            .clone()
     }
 
     /// Waits until the video's status is one of `wanted`, and answers with what is known of it.
@@ -124,17 +143,31 @@ impl Client {
     }
 
     pub async fn fetch(&self, url: &str) -> (u16, Vec<u8>) {
-        let answer = self.http.get(url).send().await.expect("the address answers");
+        let answer = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .expect("the address answers");
         let status = answer.status().as_u16();
-        (status, answer.bytes().await.expect("the body arrives").to_vec())
+        (
+            status,
+            answer.bytes().await.expect("the body arrives").to_vec(),
+        )
     }
 
     /// The types of all events of a stream, with their payloads.
     pub async fn stream(&self, stream: &str) -> Vec<(String, Value)> {
-        let settings = self.eventstore.parse().expect("addresses.json has the log's address");
+        let settings = self
+            .eventstore
+            .parse()
+            .expect("addresses.json has the log's address");
         let client = eventstore::Client::new(settings).expect("the client takes the address");
         let options = eventstore::ReadStreamOptions::default();
-        let mut events = client.read_stream(stream, &options).await.expect("the stream can be read");
+        let mut events = client
+            .read_stream(stream, &options)
+            .await
+            .expect("the stream can be read");
         let mut found = vec![];
         while let Some(event) = events.next().await.expect("the stream goes on") {
             let recorded = event.get_original_event();
@@ -159,18 +192,29 @@ impl Client {
         Watch { frames, task }
     }
 
-    async fn listen(&self, after: &mut Option<String>, seen: &Mutex<Vec<Value>>) -> Result<(), String> {
+    async fn listen(
+        &self,
+        after: &mut Option<String>,
+        seen: &Mutex<Vec<Value>>,
+    ) -> Result<(), String> {
         let said = |error: tokio_tungstenite::tungstenite::Error| error.to_string();
-        let (mut socket, _) = tokio_tungstenite::connect_async(&self.notifications).await.map_err(said)?;
+        let (mut socket, _) = tokio_tungstenite::connect_async(&self.notifications)
+            .await
+            .map_err(said)?;
         let mut subscribe = json!({ "type": "subscribe", "mine": true });
         if let Some(position) = &after {
             subscribe["after"] = json!(position);
         }
         for frame in [json!({ "type": "auth", "token": self.token }), subscribe] {
-            socket.send(Message::text(frame.to_string())).await.map_err(said)?;
+            socket
+                .send(Message::text(frame.to_string()))
+                .await
+                .map_err(said)?;
         }
         while let Some(message) = socket.next().await {
-            let Message::Text(text) = message.map_err(said)? else { continue };
+            let Message::Text(text) = message.map_err(said)? else {
+                continue;
+            };
             let frame: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
             if let Some(position) = frame["position"].as_str() {
                 *after = Some(position.to_owned());
@@ -189,21 +233,35 @@ pub struct Watch {
 impl Watch {
     pub fn frames(&self, kind: &str, video: &str) -> usize {
         let frames = self.frames.lock().unwrap();
-        frames.iter().filter(|f| f["type"] == kind && f["video"]["id"] == video).count()
+        frames
+            .iter()
+            .filter(|f| f["type"] == kind && f["video"]["id"] == video)
+            .count()
     }
 
     pub fn errors(&self) -> Vec<Value> {
-        self.frames.lock().unwrap().iter().filter(|f| f["type"] == "error").cloned().collect()
+        self.frames
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|f| f["type"] == "error")
+            .cloned()
+            .collect()
     }
 
     /// Waits until the socket has said `subscribed`.
     pub async fn subscribed(&self) {
-        self.until("the subscription", |frames| frames.iter().any(|f| f["type"] == "subscribed")).await;
+        self.until("the subscription", |frames| {
+            frames.iter().any(|f| f["type"] == "subscribed")
+        })
+        .await;
     }
 
     pub async fn heard(&self, kind: &str, video: &str) {
         self.until(kind, |frames| {
-            frames.iter().any(|f| f["type"] == kind && f["video"]["id"] == video)
+            frames
+                .iter()
+                .any(|f| f["type"] == kind && f["video"]["id"] == video)
         })
         .await;
     }
@@ -212,7 +270,11 @@ impl Watch {
         let deadline = Instant::now() + PATIENCE;
         while !is_there(&self.frames.lock().unwrap()) {
             let frames = self.frames.lock().unwrap().len();
-            assert!(Instant::now() < deadline, "{what} never came; {frames} frames did: {:?}", self.errors());
+            assert!(
+                Instant::now() < deadline,
+                "{what} never came; {frames} frames did: {:?}",
+                self.errors()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -14,8 +14,16 @@ use crate::{
     platform::{Platform, is_alive, signal},
 };
 
-const ROLES: [&str; 8] =
-    ["eventstore", "objectstore", "postgres", "redis", "api", "projections", "conductor", "worker-1"];
+const ROLES: [&str; 8] = [
+    "eventstore",
+    "objectstore",
+    "postgres",
+    "redis",
+    "api",
+    "projections",
+    "conductor",
+    "worker-1",
+];
 const KILLS_PER_ROLE: u64 = 3;
 
 /// How soon the supervisor must have a role back.
@@ -23,7 +31,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_killed_a_video_becomes_ready_exactly_once() {
-    let seed: u64 = std::env::var("KINOLOG_TEST_SEED").map_or(20_261_120, |text| text.parse().unwrap());
+    let seed: u64 =
+        std::env::var("KINOLOG_TEST_SEED").map_or(20_261_120, |text| text.parse().unwrap());
     println!("seed {seed} (KINOLOG_TEST_SEED)");
     let platform = Platform::start("kill");
     let client = Client::of(&platform);
@@ -57,8 +66,16 @@ async fn whatever_is_killed_a_video_becomes_ready_exactly_once() {
         }
     }
     for video in &videos {
-        assert_eq!(watch.frames("ready", video), 1, "one ready frame for {video}");
-        assert_eq!(watch.frames("playable", video), 1, "one playable frame for {video}");
+        assert_eq!(
+            watch.frames("ready", video),
+            1,
+            "one ready frame for {video}"
+        );
+        assert_eq!(
+            watch.frames("playable", video),
+            1,
+            "one playable frame for {video}"
+        );
         assert_eq!(watch.frames("failed", video), 0, "no failure of {video}");
         assert_eq!(client.settled(video, &["READY"]).await["playable"], true);
     }
@@ -73,7 +90,10 @@ async fn killed_and_back(platform: &Platform, role: &str) {
         if now != pid && is_alive(now) {
             return;
         }
-        assert!(killed.elapsed() < BACK_WITHIN, "{role} is not back within {BACK_WITHIN:?}");
+        assert!(
+            killed.elapsed() < BACK_WITHIN,
+            "{role} is not back within {BACK_WITHIN:?}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -81,25 +101,41 @@ async fn killed_and_back(platform: &Platform, role: &str) {
 /// Exactly one `became-ready`, and exactly one end for each start.
 async fn check_streams(client: &Client, video: &str) {
     let events = client.stream(&format!("video-{video}")).await;
-    let ready: Vec<&Value> =
-        events.iter().filter(|(name, _)| name == "video.became-ready.v1").map(|(_, data)| data).collect();
+    let ready: Vec<&Value> = events
+        .iter()
+        .filter(|(name, _)| name == "video.became-ready.v1")
+        .map(|(_, data)| data)
+        .collect();
     assert_eq!(ready.len(), 1, "one became-ready in {events:?}");
     let job = ready[0]["job"].as_str().unwrap();
 
     let events = client.stream(&format!("job-{job}")).await;
     let mut attempts: BTreeMap<(String, u64), (u32, u32)> = BTreeMap::new();
     for (name, data) in &events {
-        let lease = (data["task"].as_str().unwrap_or_default().to_owned(), data["attempt"].as_u64().unwrap_or(0));
+        let lease = (
+            data["task"].as_str().unwrap_or_default().to_owned(),
+            data["attempt"].as_u64().unwrap_or(0),
+        );
         match name.as_str() {
             "job.task-started.v1" => attempts.entry(lease).or_default().0 += 1,
-            "job.task-finished.v1" | "job.task-failed.v1" | "job.lease-lost.v1" | "job.task-cancelled.v1" => {
+            "job.task-finished.v1"
+            | "job.task-failed.v1"
+            | "job.lease-lost.v1"
+            | "job.task-cancelled.v1" => {
                 attempts.entry(lease).or_default().1 += 1;
             }
             _ => {}
         }
     }
-    assert!(!attempts.is_empty(), "the job stream has starts: {events:?}");
+    assert!(
+        !attempts.is_empty(),
+        "the job stream has starts: {events:?}"
+    );
     for (lease, counts) in attempts {
-        assert_eq!(counts, (1, 1), "one start and one end of {lease:?} in {events:?}");
+        assert_eq!(
+            counts,
+            (1, 1),
+            "one start and one end of {lease:?} in {events:?}"
+        );
     }
 }

@@ -28,7 +28,11 @@ fn launched(description: &str) {
         .args(description.split_whitespace())
         .output()
         .expect("gst-launch-1.0 is installed by `cargo xtask test`");
-    assert!(output.status.success(), "{description}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{description}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A picture with sound: 320×240 at 25 fps, key frames every second, the index at the front.
@@ -69,7 +73,10 @@ pub fn claims_ten_hours(name: &str) -> PathBuf {
     );
     let mut bytes = fs::read(honest).unwrap();
     // EBML: Duration (0x4489), a double of 8 bytes, in ms.
-    let at = bytes.windows(3).position(|w| w == [0x44, 0x89, 0x88]).expect("a Duration element");
+    let at = bytes
+        .windows(3)
+        .position(|w| w == [0x44, 0x89, 0x88])
+        .expect("a Duration element");
     let ten_hours_ms = 36_000_000_f64;
     bytes[at + 3..at + 11].copy_from_slice(&ten_hours_ms.to_be_bytes());
     written(name, &bytes)

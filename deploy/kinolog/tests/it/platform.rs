@@ -22,13 +22,19 @@ pub struct Platform {
 impl Platform {
     /// A fresh platform, ready to be used.
     pub fn start(name: &str) -> Self {
-        let machine = MACHINE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let machine = MACHINE
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let dir = target().join("platforms").join(name);
         if dir.exists() {
             remove(&dir);
         }
         fs::create_dir_all(&dir).unwrap();
-        let mut platform = Self { dir, supervisor: None, _machine: machine };
+        let mut platform = Self {
+            dir,
+            supervisor: None,
+            _machine: machine,
+        };
         platform.up();
         platform
     }
@@ -49,14 +55,20 @@ impl Platform {
         while !self.dir.join("addresses.json").exists() {
             let ended = self.supervisor.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "`kinolog up` ended: {}", self.said());
-            assert!(Instant::now() < deadline, "`kinolog up` is not ready: {}", self.said());
+            assert!(
+                Instant::now() < deadline,
+                "`kinolog up` is not ready: {}",
+                self.said()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
     /// Stops it as Ctrl-C would, and waits.
     pub fn down(&mut self) {
-        let Some(mut child) = self.supervisor.take() else { return };
+        let Some(mut child) = self.supervisor.take() else {
+            return;
+        };
         signal(child.id(), libc::SIGTERM);
         let deadline = Instant::now() + Duration::from_secs(40);
         while child.try_wait().unwrap().is_none() {
@@ -69,12 +81,16 @@ impl Platform {
     }
 
     pub fn addresses(&self) -> Value {
-        let text = fs::read(self.dir.join("addresses.json")).expect("addresses.json is there while it runs");
+        let text = fs::read(self.dir.join("addresses.json"))
+            .expect("addresses.json is there while it runs");
         serde_json::from_slice(&text).expect("addresses.json is JSON, replaced atomically")
     }
 
     pub fn address(&self, name: &str) -> String {
-        self.addresses()[name].as_str().unwrap_or_else(|| panic!("no address {name}")).to_owned()
+        self.addresses()[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no address {name}"))
+            .to_owned()
     }
 
     pub fn pid(&self, role: &str) -> u32 {
@@ -89,7 +105,9 @@ impl Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
-        let Some(mut child) = self.supervisor.take() else { return };
+        let Some(mut child) = self.supervisor.take() else {
+            return;
+        };
         signal(child.id(), libc::SIGTERM);
         let deadline = Instant::now() + Duration::from_secs(20);
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
@@ -108,8 +126,13 @@ pub fn signal(pid: u32, signal: i32) {
 
 pub fn is_alive(pid: u32) -> bool {
     // A zombie is dead: its state in /proc says so.
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()) != Some("Z")
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    stat.rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next())
+        != Some("Z")
 }
 
 pub fn kinolog() -> PathBuf {
@@ -124,7 +147,11 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 pub fn target() -> PathBuf {
-    kinolog().parent().and_then(Path::parent).expect("target/debug/kinolog").to_owned()
+    kinolog()
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/debug/kinolog")
+        .to_owned()
 }
 
 /// Removes a platform's folder, and what a link in it points to.
@@ -133,7 +160,10 @@ pub fn remove(path: &Path) {
         && real.is_dir()
         && let Ok(entries) = fs::read_dir(&real)
     {
-        for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_symlink())) {
+        for entry in entries
+            .flatten()
+            .filter(|e| e.file_type().is_ok_and(|t| t.is_symlink()))
+        {
             if let Ok(linked) = fs::canonicalize(entry.path())
                 && linked.is_dir()
             {

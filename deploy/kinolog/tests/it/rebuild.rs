@@ -7,7 +7,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{client::Client, media, platform::{Platform, remove}};
+use crate::{
+    client::Client,
+    media,
+    platform::{Platform, remove},
+};
 
 /// What a frontend would ask, with everything that read models hold but progress and what is signed anew.
 const QUERIES: &str = include_str!("rebuild.graphql");
@@ -16,15 +20,28 @@ const QUERIES: &str = include_str!("rebuild.graphql");
 async fn deleted_read_models_come_back_the_same() {
     let mut platform = Platform::start("rebuild");
     let client = Client::of(&platform);
-    let whole = client.upload(&media::clip("rebuild.mp4", 3), "Aurora over the fjord").await;
-    let broken = client.upload(&media::written("rebuild.txt.mp4", b"no video at all"), "Broken reel").await;
+    let whole = client
+        .upload(&media::clip("rebuild.mp4", 3), "Aurora over the fjord")
+        .await;
+    let broken = client
+        .upload(
+            &media::written("rebuild.txt.mp4", b"no video at all"),
+            "Broken reel",
+        )
+        .await;
     client.settled(&whole, &["READY"]).await;
     client.settled(&broken, &["FAILED"]).await;
     let view = "mutation($video: ID!, $session: String!) {
         recordView(input: { videoId: $video, sessionId: $session }) { position userErrors { code message } } }";
     for session in ["one-session", "another-session", "one-session"] {
-        let recorded = client.graphql(view, json!({ "video": whole, "session": session })).await;
-        assert_eq!(recorded["recordView"]["userErrors"], json!([]), "{recorded}");
+        let recorded = client
+            .graphql(view, json!({ "video": whole, "session": session }))
+            .await;
+        assert_eq!(
+            recorded["recordView"]["userErrors"],
+            json!([]),
+            "{recorded}"
+        );
     }
     let changed = client
         .graphql(
@@ -39,7 +56,11 @@ async fn deleted_read_models_come_back_the_same() {
     platform.down();
     for part in ["postgres", "search", "redis"] {
         let path = platform.dir.join(part);
-        assert!(path.exists(), "{part} has data in {}", platform.dir.display());
+        assert!(
+            path.exists(),
+            "{part} has data in {}",
+            platform.dir.display()
+        );
         if path.is_symlink() {
             fs::remove_file(&path).unwrap();
         } else {
@@ -60,13 +81,19 @@ async fn answers_once_viewed(client: &Client, video: &str, views: u64) -> Value 
         if found["video"]["views"] == views && found["search"]["totalCount"] == 1 {
             return found;
         }
-        assert!(Instant::now() < deadline, "the views are not counted: {found}");
+        assert!(
+            Instant::now() < deadline,
+            "the views are not counted: {found}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 async fn answers(client: &Client, video: &str) -> Value {
-    client.try_graphql(QUERIES, &json!({ "id": video })).await.expect("every query is answered")
+    client
+        .try_graphql(QUERIES, &json!({ "id": video }))
+        .await
+        .expect("every query is answered")
 }
 
 /// The ports are free ones, new at each start.

@@ -1,0 +1,292 @@
+//! All settings of all roles: one structure, from a file and the environment.
+//!
+//! # Invariants
+//!
+//! * A secret has no default, and is never shown: neither by `Debug` nor by `kinolog config`.
+//! * Everything that is wrong is said at once, with the name of the variable to set.
+
+use std::{fmt, path::Path};
+
+use anyhow::{Context, bail};
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::up::secrets::Secrets;
+
+/// The shortest secret that is accepted.
+const SECRET_CHARS_MIN: usize = 32;
+
+/// Text that is never shown.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() {
+            "(not set)"
+        } else {
+            "(hidden)"
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Compact,
+    Json,
+}
+
+/// Every setting. In the environment: `KINOLOG_` and the name in capitals.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The event log: `esdb://127.0.0.1:2113?tls=false`. Set for `up`: use this one, start none.
+    pub eventstore: String,
+    /// The object store. Set for `up`: use this one, start none.
+    pub s3_endpoint: String,
+    pub s3_bucket: String,
+    pub s3_region: String,
+    pub s3_access_key: Secret,
+    pub s3_secret_key: Secret,
+    /// Set for `up`: use this database, start none. May hold a password.
+    pub postgres: Secret,
+    /// Set for `up`: use this Redis, start none. May hold a password.
+    pub redis: Secret,
+    /// Signs tokens.
+    pub token_secret: Secret,
+    /// Signs playback grants.
+    pub playback_secret: Secret,
+    /// What the object store shows at `/hooks/object-created`.
+    pub hook_token: Secret,
+    /// What workers show to the conductor.
+    pub worker_token: Secret,
+    /// Where the api is reached from outside.
+    pub public_url: String,
+    /// The conductor, as workers reach it.
+    pub conductor: String,
+    /// Where the api keeps its search index.
+    pub search_dir: String,
+    /// How long a worker may be silent before its task is handed on.
+    pub lease_ms: u64,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            eventstore: String::new(),
+            s3_endpoint: String::new(),
+            s3_bucket: "kinolog".to_owned(),
+            s3_region: "us-east-1".to_owned(),
+            s3_access_key: Secret::default(),
+            s3_secret_key: Secret::default(),
+            postgres: Secret::default(),
+            redis: Secret::default(),
+            token_secret: Secret::default(),
+            playback_secret: Secret::default(),
+            hook_token: Secret::default(),
+            worker_token: Secret::default(),
+            public_url: String::new(),
+            conductor: String::new(),
+            search_dir: String::new(),
+            lease_ms: 10_000,
+            log: "info,tantivy=warn,sqlx=warn,eventstore=warn".to_owned(),
+            log_format: LogFormat::Compact,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and then the environment.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(path) = file {
+            if !path.is_file() {
+                bail!("there is no settings file {}", path.display());
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        // Numbers would be parsed as such by themselves, and a secret may look like one.
+        for (name, value) in environment() {
+            figment = match (name.as_str(), value.parse::<u64>()) {
+                ("lease_ms", Ok(number)) => figment.merge(Serialized::default(&name, number)),
+                _ => figment.merge(Serialized::default(&name, value)),
+            };
+        }
+        let settings: Self = figment.extract().context("the settings cannot be used")?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// What is set must make sense, whoever uses it.
+    fn validate(&self) -> anyhow::Result<()> {
+        let mut wrong = vec![];
+        let mut scheme = |name: &str, value: &str, allowed: &[&str]| {
+            if !value.is_empty() && !allowed.iter().any(|start| value.starts_with(start)) {
+                wrong.push(format!(
+                    "{} must begin with {}",
+                    variable(name),
+                    allowed.join(" or ")
+                ));
+            }
+        };
+        scheme(
+            "eventstore",
+            &self.eventstore,
+            &["esdb://", "esdb+discover://", "kurrentdb://"],
+        );
+        scheme("s3_endpoint", &self.s3_endpoint, &["http://", "https://"]);
+        scheme(
+            "postgres",
+            &self.postgres.0,
+            &["postgres://", "postgresql://"],
+        );
+        scheme(
+            "redis",
+            &self.redis.0,
+            &["redis://", "rediss://", "redis+unix://", "unix://"],
+        );
+        scheme("public_url", &self.public_url, &["http://", "https://"]);
+        scheme("conductor", &self.conductor, &["http://", "https://"]);
+        for (name, secret) in self.own_secrets() {
+            if !secret.0.is_empty() && secret.0.chars().count() < SECRET_CHARS_MIN {
+                wrong.push(format!(
+                    "{} must have at least {SECRET_CHARS_MIN} characters",
+                    variable(name)
+                ));
+            }
+        }
+        if !(1_000..=3_600_000).contains(&self.lease_ms) {
+            wrong.push(format!("{} must be 1000 to 3600000", variable("lease_ms")));
+        }
+        all_right(wrong)
+    }
+
+    /// Fails with all the settings that a role needs and that are not there.
+    pub fn need(&self, names: &[&str]) -> anyhow::Result<()> {
+        let missing = names
+            .iter()
+            .filter(|name| self.value_of(name).is_empty())
+            .map(|name| format!("{} is not set", variable(name)))
+            .collect();
+        all_right(missing)
+    }
+
+    /// These settings, with the secrets that `up` made in `data` where none are set.
+    pub fn with_secrets_of(mut self, data: &Path) -> anyhow::Result<Self> {
+        if let Some(secrets) = Secrets::existing(data)? {
+            secrets.fill(&mut self);
+        }
+        Ok(self)
+    }
+
+    /// One line per setting, secrets hidden.
+    pub fn listed(&self) -> String {
+        self.values()
+            .into_iter()
+            .map(|(name, value, secret)| {
+                let shown = match (value.is_empty(), secret) {
+                    (true, _) => "(not set)".to_owned(),
+                    (false, true) => "(hidden)".to_owned(),
+                    (false, false) => value,
+                };
+                format!("{:<28} {shown}\n", variable(name))
+            })
+            .collect()
+    }
+
+    /// The environment that hands these settings to a role.
+    pub fn as_environment(&self, names: &[&str]) -> Vec<(String, String)> {
+        names
+            .iter()
+            .map(|name| (variable(name), self.value_of(name)))
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
+    }
+
+    fn own_secrets(&self) -> [(&'static str, &Secret); 4] {
+        [
+            ("token_secret", &self.token_secret),
+            ("playback_secret", &self.playback_secret),
+            ("hook_token", &self.hook_token),
+            ("worker_token", &self.worker_token),
+        ]
+    }
+
+    fn value_of(&self, name: &str) -> String {
+        let values = self.values();
+        let found = values.into_iter().find(|(known, _, _)| *known == name);
+        found
+            .map(|(_, value, _)| value)
+            .expect("the name is one of the settings")
+    }
+
+    /// Name, value, and whether it is secret.
+    fn values(&self) -> Vec<(&'static str, String, bool)> {
+        let log_format = match self.log_format {
+            LogFormat::Compact => "compact",
+            LogFormat::Json => "json",
+        };
+        vec![
+            (
+                "eventstore",
+                self.eventstore.clone(),
+                self.eventstore.contains('@'),
+            ),
+            ("s3_endpoint", self.s3_endpoint.clone(), false),
+            ("s3_bucket", self.s3_bucket.clone(), false),
+            ("s3_region", self.s3_region.clone(), false),
+            ("s3_access_key", self.s3_access_key.0.clone(), true),
+            ("s3_secret_key", self.s3_secret_key.0.clone(), true),
+            ("postgres", self.postgres.0.clone(), true),
+            ("redis", self.redis.0.clone(), true),
+            ("token_secret", self.token_secret.0.clone(), true),
+            ("playback_secret", self.playback_secret.0.clone(), true),
+            ("hook_token", self.hook_token.0.clone(), true),
+            ("worker_token", self.worker_token.0.clone(), true),
+            ("public_url", self.public_url.clone(), false),
+            ("conductor", self.conductor.clone(), false),
+            ("search_dir", self.search_dir.clone(), false),
+            ("lease_ms", self.lease_ms.to_string(), false),
+            ("log", self.log.clone(), false),
+            ("log_format", log_format.to_owned(), false),
+        ]
+    }
+}
+
+/// The variables that name a setting. Others with our prefix belong to other programs.
+fn environment() -> Vec<(String, String)> {
+    let known: Vec<&str> = Settings::default()
+        .values()
+        .iter()
+        .map(|(name, _, _)| *name)
+        .collect();
+    Env::prefixed("KINOLOG_")
+        .iter()
+        .map(|(name, _)| name.as_str().to_lowercase())
+        .filter(|name| known.contains(&name.as_str()))
+        .filter_map(|name| {
+            std::env::var(variable(&name))
+                .ok()
+                .map(|value| (name, value))
+        })
+        .collect()
+}
+
+fn variable(name: &str) -> String {
+    format!("KINOLOG_{}", name.to_uppercase())
+}
+
+fn all_right(wrong: Vec<String>) -> anyhow::Result<()> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!("the settings cannot be used: {}", wrong.join("; "))
+}

@@ -1,0 +1,368 @@
+//! The private PostgreSQL: its folder, its user, its leftovers.
+//!
+//! # Invariants
+//!
+//! * It listens on a socket in a folder of mode 700 and on no port.
+//! * Its server refuses root, so that under root it runs as another user, in a folder which
+//!   that user can reach. `DIR/postgres` is that folder or a link to it; when `DIR/postgres`
+//!   is gone, so is the data: a folder it once linked to is removed, never used again.
+//! * A half-made cluster never has its final name.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Gid, Pid, Uid, User},
+};
+use tokio::process::Command;
+
+use super::child::{in_child, inherited};
+
+/// A socket's path, with the name PostgreSQL gives it, fits into this.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+const SOCKET_NAME: &str = ".s.PGSQL.5432";
+const INIT_TIMEOUT: Duration = Duration::from_secs(60);
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+pub struct Database {
+    bin: PathBuf,
+    /// `DIR/postgres`.
+    home: PathBuf,
+    pub run_as: Option<(Uid, Gid)>,
+}
+
+impl Database {
+    pub fn new(data: &Path) -> anyhow::Result<Self> {
+        let bin = programs().context(
+            "PostgreSQL is not installed: `apt-get install postgresql` (or `cargo xtask up`, which installs it)",
+        )?;
+        Ok(Self {
+            bin,
+            home: data.join("postgres"),
+            run_as: unprivileged()?,
+        })
+    }
+
+    pub fn server(&self) -> PathBuf {
+        self.bin.join("postgres")
+    }
+
+    pub fn url(&self) -> anyhow::Result<String> {
+        let host = percent_encoded(&self.folder()?);
+        Ok(format!("postgres://kinolog@localhost/kinolog?host={host}"))
+    }
+
+    pub fn socket(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.folder()?.join(SOCKET_NAME))
+    }
+
+    pub fn args(&self) -> anyhow::Result<Vec<std::ffi::OsString>> {
+        let folder = self.folder()?;
+        let mut socket_dir = std::ffi::OsString::from("unix_socket_directories=");
+        socket_dir.push(&folder);
+        let mut args = vec!["-D".into(), folder.join("data").into()];
+        let settings = [
+            "listen_addresses=".into(),
+            socket_dir,
+            "max_connections=200".into(),
+        ];
+        for setting in settings {
+            args.push("-c".into());
+            args.push(setting);
+        }
+        Ok(args)
+    }
+
+    /// Where the database really is: `DIR/postgres`, links followed.
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        self.home
+            .canonicalize()
+            .with_context(|| format!("{} cannot be entered", self.home.display()))
+    }
+
+    /// Makes the folder where there is none yet.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        let is_link = self.home.is_symlink();
+        if self.home.exists() {
+            let target = self.folder()?;
+            self.remove_fallbacks_except(Some(&target));
+            return Ok(());
+        }
+        if is_link {
+            fs::remove_file(&self.home)?;
+        }
+        self.remove_fallbacks_except(None);
+        let parent = self.home.parent().unwrap_or(Path::new("/"));
+        let folder = match reachable(parent, self.run_as) && short_enough(&self.home) {
+            true => self.home.clone(),
+            false => self.fallback()?,
+        };
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("failed to create {}", folder.display()))?;
+        if let Some((uid, gid)) = self.run_as {
+            std::os::unix::fs::chown(&folder, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        }
+        if folder != self.home {
+            std::os::unix::fs::symlink(&folder, &self.home)?;
+        }
+        Ok(())
+    }
+
+    /// Before each start: the cluster exists, and nothing of a dead server is in the way.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        self.settle()?;
+        let folder = self.folder()?;
+        let data = folder.join("data");
+        if !data.exists() {
+            self.init(&folder).await?;
+        }
+        self.clear_leftovers(&data).await
+    }
+
+    async fn init(&self, folder: &Path) -> anyhow::Result<()> {
+        let unfinished = folder.join("data.new");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        let mut initdb = self.command("initdb");
+        initdb.arg("-D").arg(&unfinished);
+        initdb.args([
+            "-U",
+            "kinolog",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "--no-instructions",
+        ]);
+        finished(initdb, b"")
+            .await
+            .context("failed to make the database cluster")?;
+        let mut single = self.command("postgres");
+        single
+            .args(["--single", "-D"])
+            .arg(&unfinished)
+            .arg("postgres");
+        finished(single, b"create database kinolog;\n")
+            .await
+            .context("failed to create the database")?;
+        fs::rename(&unfinished, folder.join("data"))?;
+        Ok(())
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command
+            .env_clear()
+            .envs(inherited())
+            .kill_on_drop(true)
+            .current_dir("/");
+        in_child(&mut command, None, self.run_as, Signal::SIGKILL);
+        command
+    }
+
+    /// A server that was killed leaves its pid file; one whose supervisor was killed may still be stopping.
+    async fn clear_leftovers(&self, data: &Path) -> anyhow::Result<()> {
+        let pid_file = data.join("postmaster.pid");
+        let deadline = tokio::time::Instant::now() + ORPHAN_TIMEOUT;
+        loop {
+            let Ok(text) = fs::read_to_string(&pid_file) else {
+                return Ok(());
+            };
+            let pid = text
+                .lines()
+                .next()
+                .and_then(|line| line.trim().parse::<i32>().ok());
+            let Some(pid) = pid.filter(|pid| is_server_of(*pid, data)) else {
+                fs::remove_file(&pid_file)?;
+                return Ok(());
+            };
+            if tokio::time::Instant::now() > deadline {
+                bail!("process {pid} still serves {}", data.display());
+            }
+            // Immediate shutdown. An error says that it has ended.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A short folder that the database's user can reach, never used before.
+    fn fallback(&self) -> anyhow::Result<PathBuf> {
+        let base = fallback_base();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&base)?;
+        if !reachable(&base, self.run_as) {
+            bail!(
+                "the database's user can reach neither {} nor {}",
+                self.home.display(),
+                base.display()
+            );
+        }
+        let unique: u32 = rand::random();
+        Ok(base.join(format!("{}{unique:08x}", self.fallback_prefix())))
+    }
+
+    fn remove_fallbacks_except(&self, kept: Option<&Path>) {
+        let prefix = self.fallback_prefix();
+        let Ok(entries) = fs::read_dir(fallback_base()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let ours = entry.file_name().to_string_lossy().starts_with(&prefix);
+            let mine = entry
+                .metadata()
+                .is_ok_and(|found| found.is_dir() && self.owns(&found));
+            if ours && mine && kept != Some(entry.path().as_path()) {
+                // Only space is lost when it stays.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn owns(&self, found: &fs::Metadata) -> bool {
+        let uid = self
+            .run_as
+            .map_or_else(nix::unistd::geteuid, |(uid, _)| uid);
+        found.uid() == uid.as_raw()
+    }
+
+    fn fallback_prefix(&self) -> String {
+        format!("pg-{:016x}-", digest(&self.home))
+    }
+}
+
+/// A short name for a path.
+pub(super) fn digest(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn fallback_base() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from("/var/lib/kinolog");
+    }
+    PathBuf::from(format!("/tmp/kinolog-{}", nix::unistd::geteuid()))
+}
+
+/// The newest PostgreSQL of this machine.
+pub fn programs() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            Some((
+                entry.file_name().to_str()?.parse::<u32>().ok()?,
+                entry.path(),
+            ))
+        })
+        .filter(|(_, path)| path.join("bin/initdb").exists())
+        .max();
+    if let Some((_, path)) = newest {
+        return Some(path.join("bin"));
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+}
+
+/// Whom the server runs as: us, or under root somebody else.
+fn unprivileged() -> anyhow::Result<Option<(Uid, Gid)>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = User::from_name(name)? {
+            return Ok(Some((user.uid, user.gid)));
+        }
+    }
+    bail!("PostgreSQL refuses to run as root, and there is neither a user `postgres` nor `nobody`")
+}
+
+/// Whether that user can enter `folder` and everything above it.
+fn reachable(folder: &Path, user: Option<(Uid, Gid)>) -> bool {
+    let Some((uid, gid)) = user else { return true };
+    let Ok(folder) = folder.canonicalize() else {
+        return false;
+    };
+    folder.ancestors().all(|ancestor| {
+        let Ok(found) = ancestor.metadata() else {
+            return false;
+        };
+        let mode = found.permissions().mode();
+        let bit = match (found.uid() == uid.as_raw(), found.gid() == gid.as_raw()) {
+            (true, _) => 0o100,
+            (false, true) => 0o010,
+            (false, false) => 0o001,
+        };
+        mode & bit != 0
+    })
+}
+
+fn short_enough(folder: &Path) -> bool {
+    folder.join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_BYTES_MAX
+}
+
+fn is_server_of(pid: i32, data: &Path) -> bool {
+    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else {
+        return false;
+    };
+    line.split(|byte| *byte == 0)
+        .any(|word| word == data.as_os_str().as_bytes())
+}
+
+async fn finished(mut command: Command, input: &[u8]) -> anyhow::Result<()> {
+    use tokio::io::AsyncWriteExt;
+
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input).await?;
+    }
+    let output = tokio::time::timeout(INIT_TIMEOUT, child.wait_with_output())
+        .await
+        .context("it took too long")??;
+    if !output.status.success() {
+        bail!(
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn percent_encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                text.push(char::from(*byte));
+            }
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
