@@ -39,19 +39,7 @@ pub(super) async fn put(
         Err(error) => return refuse(&mut body, error).await,
     };
 
-    let expected = Expected {
-        md5: input.content_md5.take(),
-        checksum: Checksum {
-            checksum_crc32: input.checksum_crc32.take(),
-            checksum_crc32c: input.checksum_crc32c.take(),
-            checksum_crc64nvme: input.checksum_crc64nvme.take(),
-            checksum_sha1: input.checksum_sha1.take(),
-            checksum_sha256: input.checksum_sha256.take(),
-            checksum_type: None,
-        },
-        algorithm: input.checksum_algorithm.take(),
-        trailer: req.trailing_headers,
-    };
+    let expected = expected_of_put(&mut input, req.trailing_headers);
     let max = backend.limits.put_bytes_max;
     let received = backend
         .store
@@ -369,6 +357,22 @@ fn range_of(
         range.end.saturating_sub(1)
     );
     Ok((range, Some(text)))
+}
+
+fn expected_of_put(input: &mut PutObjectInput, trailer: Option<s3s::TrailingHeaders>) -> Expected {
+    Expected {
+        md5: input.content_md5.take(),
+        checksum: Checksum {
+            checksum_crc32: input.checksum_crc32.take(),
+            checksum_crc32c: input.checksum_crc32c.take(),
+            checksum_crc64nvme: input.checksum_crc64nvme.take(),
+            checksum_sha1: input.checksum_sha1.take(),
+            checksum_sha256: input.checksum_sha256.take(),
+            checksum_type: None,
+        },
+        algorithm: input.checksum_algorithm.take(),
+        trailer,
+    }
 }
 
 fn headers_of_put(input: &mut PutObjectInput) -> Headers {
