@@ -271,7 +271,7 @@ impl Log {
     }
 
     /// The position of the last event of ours; `None` where none is among the last
-    /// [`HEAD_EVENTS_MAX`] of the log.
+    /// thousand of the log.
     pub async fn head(&self) -> Result<Option<u64>, LogError> {
         let doing = "read the end of the log";
         let options = &ReadAllOptions::default()
