@@ -4,8 +4,8 @@
 //!
 //! * What an event asks for is written down together with the checkpoint behind it, and acted
 //!   upon after that: a crash in between leaves a row, and the next start acts upon rows.
-//! * A video event that cannot be read stops the conductor, loudly: passing it by could leave
-//!   its video in processing for ever.
+//! * A video event that this program cannot read is reported, and the checkpoint stays before
+//!   it: a newer conductor comes back to it, and what it meets again on the way is already so.
 
 use std::sync::Arc;
 
@@ -35,9 +35,11 @@ struct Follower {
     stop: CancellationToken,
     /// What the checkpoint in the table is.
     saved: Option<u64>,
-    /// Up to where everything was acted upon.
+    /// Up to where everything was looked at.
     seen: Option<u64>,
     unsaved: u32,
+    /// The checkpoint before the first event that could not be read.
+    held: Option<Option<u64>>,
 }
 
 pub(crate) async fn run(
@@ -54,6 +56,7 @@ pub(crate) async fn run(
         saved: checkpoint,
         seen: checkpoint,
         unsaved: 0,
+        held: None,
     };
     while let Some(followed) = followed.recv().await {
         follower.react(followed).await?;
@@ -100,14 +103,19 @@ impl Follower {
             // Job events are our own doing; views are nothing to us.
             Ok(AnyEvent::Job(_) | AnyEvent::Views(_)) => return Ok(()),
             Err(error) if recorded.type_name.starts_with("video.") => {
-                bail!("{error}; a newer conductor is needed")
+                metrics::counter!("kinolog_conductor_unreadable_events_total").increment(1);
+                tracing::error!(
+                    %error,
+                    "event {} of {} cannot be read; a newer conductor will come back to it",
+                    recorded.revision,
+                    recorded.stream
+                );
+                self.held.get_or_insert(self.seen);
+                return Ok(());
             }
             Err(_) => return Ok(()),
         };
-        let step = Step {
-            from: self.saved,
-            to: recorded.commit,
-        };
+        let step = self.step_to(recorded.commit);
         if let Some((job, source)) = source_asked_for(fact, recorded.id) {
             let open = OpenJob {
                 job,
@@ -169,20 +177,24 @@ impl Follower {
         Ok(())
     }
 
+    fn step_to(&self, commit: u64) -> Step {
+        Step {
+            from: self.saved,
+            to: self.held.unwrap_or(Some(commit)),
+        }
+    }
+
     fn saved(&mut self, step: Step) {
-        self.saved = Some(step.to);
+        self.saved = step.to;
         self.unsaved = 0;
     }
 
     async fn save(&mut self) -> anyhow::Result<()> {
         let Some(to) = self.seen else { return Ok(()) };
-        if self.saved == self.seen {
+        let step = self.step_to(to);
+        if step.from == step.to {
             return Ok(());
         }
-        let step = Step {
-            from: self.saved,
-            to,
-        };
         self.context.store.pass(step).await?;
         self.saved(step);
         Ok(())

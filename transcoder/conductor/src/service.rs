@@ -52,6 +52,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Claims that wait at a time.
 const CLAIMS_MAX: usize = 1024;
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
+/// The longest any request may take.
+const REQUEST_MAX: Duration = Duration::from_secs(90);
 /// Requests under way on one connection.
 const REQUESTS_MAX: usize = 64;
 
@@ -88,6 +90,7 @@ pub(crate) async fn serve(
     let incoming = TcpIncoming::from_listener(listener, true, None)
         .map_err(|error| anyhow::anyhow!("failed to serve on the given socket: {error}"))?;
     Server::builder()
+        .timeout(REQUEST_MAX)
         .concurrency_limit_per_connection(REQUESTS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .add_service(guarded)

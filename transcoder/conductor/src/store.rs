@@ -43,7 +43,7 @@ pub(crate) struct OpenJob {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
     pub from: Option<u64>,
-    pub to: u64,
+    pub to: Option<u64>,
 }
 
 /// A video whose objects are to be erased.
@@ -242,7 +242,7 @@ async fn advance(connection: &mut PgConnection, step: Step) -> anyhow::Result<()
     let moved = sqlx::query!(
         "update conductor_checkpoint set commit_position = $2 where commit_position is not distinct from $1",
         step.from.map(|position| position as i64),
-        step.to as i64,
+        step.to.map(|position| position as i64),
     )
     .execute(connection)
     .await?;

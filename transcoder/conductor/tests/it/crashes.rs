@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use domain::video::Status;
+use domain::{
+    id::{CommandId, TaskId},
+    job::{Event, Job, Kind, Lease as Attempt},
+    video::Status,
+};
+use eventlog::{Envelope, Revision};
 use protocol::{Lease, Task, finish_request::Result as Outcome, task::Spec};
 use tonic::{Code, Status as Refusal};
 use uuid::Uuid;
 
 use crate::{
-    worker::{Worker, encoded, probed},
-    world::World,
+    worker::{Worker, encoded, job_of, lease_of, probed},
+    world::{World, count},
 };
 
 /// One call of a worker.
@@ -161,4 +166,69 @@ async fn killed_while_it_finishes_it_takes_up_its_own_attempt() {
         .find(|p| p.task.id.0 == "finish")
         .unwrap();
     assert_eq!((finish.attempts, finish.lost_leases), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_wait_for_a_log_that_is_away_and_are_recorded_once() {
+    let mut world = World::new().await;
+    let (video, job) = world.upload().await;
+    let worker = world.worker("worker-1");
+    let probe = worker.claim("probe").await;
+    world.lose_log().await;
+    let lease = lease_of(&probe);
+    let reporting = tokio::spawn({
+        let (worker, lease) = (worker.clone(), lease.clone());
+        async move { worker.finish(&lease, probed()).await }
+    });
+    assert!(
+        !worker.heartbeat(&lease).await.unwrap(),
+        "the lease needs no log"
+    );
+    world.find_log().await;
+    reporting.await.unwrap().unwrap();
+    assert_eq!(
+        count(&world.job_events(job).await, "job.task-finished.v1"),
+        1
+    );
+    worker.work_all(3).await;
+    world
+        .until_video(video, "ready", |video| video.status == Status::Ready)
+        .await;
+    world.assert_ready_once(video, job).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_conductor_appended_is_read_before_anything_is_decided() {
+    let world = World::new().await;
+    world.upload().await;
+    let worker = world.worker("worker-1");
+    let probe = worker.claim("probe").await;
+    let job = job_of(&probe);
+    let state = world.job(job).await;
+    let lost = Event {
+        video: state.video,
+        owner: state.owner,
+        at_ms: 1,
+        event: Kind::LeaseLost {
+            lease: Attempt {
+                task: TaskId("probe".to_owned()),
+                attempt: 1,
+            },
+        },
+    };
+    let by = Envelope::new(CommandId(Uuid::now_v7()), "conductor");
+    let last = world.job_events(job).await.len() as u64 - 1;
+    world
+        .log
+        .append::<Job>(job, Revision::Exact(last), &by, &[lost])
+        .await
+        .unwrap();
+
+    let refused = worker
+        .finish(&lease_of(&probe), probed())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted);
+    let again = worker.claim("probe").await;
+    assert_eq!(lease_of(&again).attempt, 2);
 }

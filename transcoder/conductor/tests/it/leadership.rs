@@ -1,5 +1,11 @@
 //! One leads, the others wait.
 
+use domain::{
+    decider::Decider,
+    id::{CommandId, VideoId},
+    video::Status,
+};
+use eventlog::{Envelope, Revision};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -44,7 +50,7 @@ async fn a_conductor_without_its_tables_begins_anew_and_repeats_nothing() {
     let mut world = World::new().await;
     let (video, job) = world.upload().await;
     world.worker("worker-1").work_all(4).await;
-    let ready = |video: &domain::video::Video| video.status == domain::video::Status::Ready;
+    let ready = |video: &domain::video::Video| video.status == Status::Ready;
     world.until_video(video, "ready", ready).await;
     let (other, _) = world.upload().await;
     eventually("its row is there", async || {
@@ -69,4 +75,75 @@ async fn a_conductor_without_its_tables_begins_anew_and_repeats_nothing() {
         world.job_events(job).await.len(),
     );
     assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_stops_at_once_although_workers_wait_for_tasks() {
+    let mut world = World::new().await;
+    let worker = world.worker("worker-1");
+    let waiting = tokio::spawn(async move { worker.claim_with(Uuid::now_v7(), &[], 30_000).await });
+    let other = world.worker("worker-2");
+    assert_eq!(
+        other.claim_with(Uuid::now_v7(), &[], 50).await.unwrap(),
+        None
+    );
+    let began = std::time::Instant::now();
+    world.stop();
+    world.ended().await.unwrap();
+    assert!(
+        began.elapsed().as_secs() < 5,
+        "it took {:?}",
+        began.elapsed()
+    );
+    assert!(waiting.await.unwrap().is_err());
+}
+
+/// What a later release might append to a video.
+#[derive(Clone, Default)]
+struct Newer;
+
+impl Decider for Newer {
+    const CATEGORY: &'static str = "video";
+
+    type Id = VideoId;
+    type Command = ();
+    type Event = serde_json::Value;
+    type Rejection = std::fmt::Error;
+
+    fn decide(&self, (): ()) -> Result<Vec<serde_json::Value>, std::fmt::Error> {
+        Ok(vec![])
+    }
+
+    fn evolve(self, _: &serde_json::Value) -> Self {
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_a_later_release_holds_the_checkpoint_but_nobody_up() {
+    let mut world = World::new().await;
+    let newer = VideoId(Uuid::now_v7());
+    let events = [serde_json::json!({"type": "video.upload-completed.v9"})];
+    let by = Envelope::new(CommandId(Uuid::now_v7()), "ada");
+    let appended = world
+        .log
+        .append::<Newer>(newer, Revision::NoStream, &by, &events);
+    let position = appended.await.unwrap().position as i64;
+
+    let (video, job) = world.upload().await;
+    world.worker("worker-1").work_all(4).await;
+    world
+        .until_video(video, "ready", |video| video.status == Status::Ready)
+        .await;
+    let checkpoint = "select coalesce(commit_position, -1) from conductor.conductor_checkpoint";
+    assert!(world.sql(checkpoint).await < position);
+    // The next one comes back to it, and meets the finished job again.
+    world.restart().await;
+    let (video, _) = world.upload().await;
+    world.worker("worker-1").work_all(4).await;
+    world
+        .until_video(video, "ready", |video| video.status == Status::Ready)
+        .await;
+    world.assert_one_end_each(job).await;
+    assert!(world.sql(checkpoint).await < position);
 }

@@ -34,10 +34,11 @@ pub struct World {
     pub config: Config,
     pub address: SocketAddr,
     conductor: Option<JoinHandle<anyhow::Result<()>>>,
+    event_store: (SocketAddr, CancellationToken),
     object_store: CancellationToken,
     database: String,
     stop: CancellationToken,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl World {
@@ -60,8 +61,10 @@ impl World {
         let stop = CancellationToken::new();
 
         let (listener, address) = bind().await;
+        let event_store = (address, stop.child_token());
         let store = kinolog_eventstore::Config::new(dir.path().join("eventstore"));
-        tokio::spawn(kinolog_eventstore::serve(listener, store, stop.clone()));
+        let serving = kinolog_eventstore::serve(listener, store, event_store.1.clone());
+        let _ended = tokio::spawn(serving);
         let log = Log::new(&format!("esdb://{address}?tls=false")).unwrap();
 
         let (listener, address) = bind().await;
@@ -95,10 +98,11 @@ impl World {
             config,
             address,
             conductor: None,
+            event_store,
             object_store,
             database,
             stop,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -136,6 +140,11 @@ impl World {
         self.start().await;
     }
 
+    /// Asks everything to stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// What the conductor ended with.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         let conductor = self.conductor.take().expect("a conductor runs");
@@ -143,6 +152,38 @@ impl World {
             .await
             .expect("it ends in time")
             .unwrap()
+    }
+
+    pub async fn lose_log(&self) {
+        self.event_store.1.cancel();
+        eventually("the log is gone", async || self.log.ready().await.is_err()).await;
+    }
+
+    /// The same log at the same address.
+    pub async fn find_log(&mut self) {
+        let address = self.event_store.0;
+        self.event_store.1 = self.stop.child_token();
+        // The folder is free as soon as the last one has let go of it.
+        let (dir, stop) = (
+            self.dir.path().join("eventstore"),
+            self.event_store.1.clone(),
+        );
+        let _ended = tokio::spawn(async move {
+            loop {
+                let Ok(listener) = TcpListener::bind(address).await else {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                };
+                let store = kinolog_eventstore::Config::new(&dir);
+                if kinolog_eventstore::serve(listener, store, stop.clone())
+                    .await
+                    .is_ok()
+                {
+                    return;
+                }
+            }
+        });
+        eventually("the log is back", async || self.log.ready().await.is_ok()).await;
     }
 
     pub async fn lose_object_store(&self) {
