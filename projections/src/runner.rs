@@ -24,6 +24,9 @@ const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
 /// How often an idle projection looks whether its store still knows what it wrote there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// Who was not fenced for so long is alone.
+const UNDISTURBED: Duration = Duration::from_secs(60);
+
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
@@ -84,6 +87,7 @@ async fn follow_for_ever<P: Projection>(
     log: &Log,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut fenced = BackOff::new(P::NAME);
     loop {
         let epoch = epoch(log, P::NAME).await;
         let mut back_off = BackOff::new(P::NAME);
@@ -104,12 +108,14 @@ async fn follow_for_ever<P: Projection>(
         let following = stop.child_token();
         let _stop_following = following.clone().drop_guard();
         let events = log.follow(checkpoint.commit, following);
+        let began = Instant::now();
         apply_until_fenced(&mut projection, epoch, checkpoint, events).await;
-        tracing::warn!(
-            projection = P::NAME,
-            "the checkpoint of {} is not where it was left, following from there",
-            P::NAME
-        );
+        if began.elapsed() > UNDISTURBED {
+            fenced.reset();
+        }
+        // Of two that write the same read model, the one who meets the fence more often becomes a standby.
+        let error = anyhow::anyhow!("its checkpoint is not where it was left");
+        fenced.wait("go on where it was", &error).await;
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 mod documents;
 mod follow;
 mod query;
+mod statistics;
 
 /// The part of a query that is looked at.
 pub const QUERY_CHARS_MAX: usize = 200;

@@ -38,6 +38,8 @@ const MIGRATING: i64 = 0x006b_696e_6f6c_6f67;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+const IDLE_IN_TRANSACTION_MAX: &str = "30s";
+
 /// A projection writes through one connection, and looks through the same.
 const CONNECTIONS_MAX: u32 = 1;
 
@@ -312,10 +314,18 @@ fn is_about_the_event(error: &sqlx::Error) -> bool {
 /// Connects when it is first used.
 pub(crate) fn pool(url: &str, schema: &str, connections_max: u32) -> anyhow::Result<PgPool> {
     let options: PgConnectOptions = url.parse().context("failed to read the PostgreSQL URL")?;
+    let options = options.options([
+        ("search_path", schema),
+        // A writer that is frozen in its transaction must not hold the checkpoint for ever.
+        (
+            "idle_in_transaction_session_timeout",
+            IDLE_IN_TRANSACTION_MAX,
+        ),
+    ]);
     Ok(PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options.options([("search_path", schema)])))
+        .connect_lazy_with(options))
 }
 
 /// `None` where nothing was built yet.

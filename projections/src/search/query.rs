@@ -15,6 +15,7 @@ use tantivy::{
 use super::{
     Hits, OFFSET_MAX, PAGE_MAX, QUERY_CHARS_MAX,
     documents::{Fields, public, yes_or_no},
+    statistics::Alive,
 };
 
 const TITLE_BOOST: f32 = 3.0;
@@ -59,7 +60,9 @@ pub(super) fn search(
             Order::Desc,
         ),
     ));
-    let (found, total) = searcher.search(&query, &(order, Count))?;
+    let alive = Alive { searcher, fields };
+    let (found, total) =
+        searcher.search_with_statistics_provider(&query, &(order, Count), &alive)?;
     let videos = found
         .into_iter()
         .map(|(_, address)| {
