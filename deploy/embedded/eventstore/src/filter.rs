@@ -147,12 +147,9 @@ mod tests {
 
     #[test]
     fn an_expression_that_takes_for_ever_is_an_error() {
-        let filter = filter(r"^(?=(a+)+$)(a+)+\1$", &[]).unwrap();
-        let name = format!("{}b", "a".repeat(64));
-        assert!(matches!(
-            filter.matches(&name),
-            Err(BadFilter::Expression(_)) | Ok(false)
-        ));
+        let filter = filter(r"^(a|aa)+\1c$", &[]).unwrap();
+        let matched = filter.matches(&"a".repeat(64));
+        assert!(matches!(matched, Err(BadFilter::Expression(_))));
     }
 
     fn filter(expression: &str, prefixes: &[&str]) -> Result<Filter, BadFilter> {

@@ -1,9 +1,9 @@
 //! An EventStoreDB-compatible node on one disk: the log of a Kinolog on a laptop.
 //!
-//! What a record goes through: a call ([`grpc`]) puts it in the writer's queue; the
-//! writer decides it together with what else is waiting ([`group`]), appends the group to
-//! a segment file and syncs once ([`writer`]); then the index shows it ([`index`]),
-//! readers and subscriptions find it there and read it from the file ([`store`]).
+//! What a record goes through: a call (`grpc`) puts it in the writer's queue; the
+//! writer decides it together with what else is waiting (`group`), appends the group to
+//! a segment file and syncs once (`writer`); then the index shows it (`index`),
+//! readers and subscriptions find it there and read it from the file (`store`).
 //!
 //! # Invariants
 //!
