@@ -16,6 +16,7 @@ mod probe;
 mod sandbox;
 mod self_test;
 mod source_element;
+mod timeline;
 mod video;
 mod video_graph;
 

@@ -96,7 +96,7 @@ fn offset(whole: &[u8], part: &[u8]) -> usize {
 
 /// Reads time, duration and samples of a fragment, moves it to `time` and its pictures
 /// `delay` behind their decoding.
-pub fn place(bytes: &mut [u8], time: u64, delay: u32) -> Option<Fragment> {
+pub fn place(bytes: &mut Vec<u8>, time: u64, delay: u32) -> Option<Fragment> {
     let traf = path(bytes, &[b"moof", b"traf"])?;
     let default_duration = child(traf, b"tfhd").and_then(default_sample_duration);
     let (mut duration, mut samples) = (0u64, 0u32);
@@ -123,7 +123,9 @@ pub fn place(bytes: &mut [u8], time: u64, delay: u32) -> Option<Fragment> {
             .copy_from_slice(&time.to_be_bytes());
     }
     if delay > 0 {
-        for run in runs {
+        // From the last to the first: a run that grows does not move those before it.
+        for run in runs.into_iter().rev() {
+            with_compositions(bytes, run)?;
             delay_run(bytes.get_mut(run..)?, delay)?;
         }
     }
@@ -132,6 +134,46 @@ pub fn place(bytes: &mut [u8], time: u64, delay: u32) -> Option<Fragment> {
         duration,
         samples,
     })
+}
+
+/// Gives a `trun` composition offsets where it has none because they are all 0.
+fn with_compositions(bytes: &mut Vec<u8>, at: usize) -> Option<()> {
+    let run = Run::of(bytes.get(at..)?)?;
+    if run.flags & 0x800 != 0 {
+        return Some(());
+    }
+    let mut samples = Vec::new();
+    let mut end = at + run.first;
+    for _ in 0..run.samples {
+        samples.extend_from_slice(bytes.get(end..end + run.stride)?);
+        samples.extend_from_slice(&[0; 4]);
+        end += run.stride;
+    }
+    let grown = u32::try_from(samples.len() - (end - at - run.first)).ok()?;
+    bytes.splice(at + run.first..end, samples);
+
+    // Signed offsets are of version 1.
+    let flags = 0x0100_0000 | run.flags | 0x800;
+    bytes
+        .get_mut(at..at + 4)?
+        .copy_from_slice(&flags.to_be_bytes());
+    let moof = offset(bytes, child(bytes, b"moof")?);
+    let grow = |bytes: &mut Vec<u8>, at: usize| -> Option<()> {
+        let value = be32(bytes, at)?.checked_add(grown)?;
+        bytes
+            .get_mut(at..at + 4)?
+            .copy_from_slice(&value.to_be_bytes());
+        Some(())
+    };
+    let traf = offset(bytes, path(bytes, &[b"moof", b"traf"])?);
+    for content in [at, traf, moof] {
+        grow(bytes, content - 8)?;
+    }
+    // The data begins behind the movie fragment, which has grown.
+    if run.flags & 0x01 != 0 {
+        grow(bytes, at + 8)?;
+    }
+    Some(())
 }
 
 /// Adds to the composition offset of every sample in a `trun`.
@@ -294,6 +336,19 @@ mod tests {
         let at = bytes.len() - 16;
         bytes[at..at + 4].copy_from_slice(&1_000_000u32.to_be_bytes());
         assert_eq!(place(&mut bytes, 0, 0), None);
+    }
+
+    #[test]
+    fn a_run_without_offsets_gets_them() {
+        let mut bytes = fragment(&[100, 101]);
+        let before = bytes.len();
+        let placed = place(&mut bytes, 0, 200).unwrap();
+        assert_eq!((placed.duration, placed.samples), (201, 2));
+        assert_eq!(bytes.len(), before + 8);
+        let trun = path(&bytes, &[b"moof", b"traf", b"trun"]).unwrap();
+        assert_eq!(be32(trun, 8), Some(8), "the data moved with the box");
+        assert_eq!((be32(trun, 20), be32(trun, 32)), (Some(200), Some(200)));
+        assert_eq!(run_length(trun, None), Some((201, 2)));
     }
 
     #[test]

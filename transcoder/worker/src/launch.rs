@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! * The child inherits five descriptors (task, two for messages, source, output) and
-//!   five variables, nothing else: no token, no address, no home.
+//!   a few variables of ours, nothing else: no token, no address, no home.
 //! * It dies with its parent, and its whole group with it.
 
 use std::io;
@@ -87,6 +87,12 @@ impl Launcher {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        // For whoever looks for the reason of a failure; nothing secret can be in it.
+        if let Some(debug) = std::env::var_os("GST_DEBUG") {
+            command
+                .env("GST_DEBUG", debug)
+                .env("GST_DEBUG_NO_COLOR", "1");
+        }
         if self_test {
             command.arg("--self-test");
         }

@@ -18,6 +18,7 @@ use protocol::{AudioSpec, EncodeResult, finish_request};
 use super::fragments::{self, Rendition};
 use super::front_end::{self, FrontEnd, Kind, Trouble, missing};
 use super::source_element::SourceLink;
+use super::timeline::{self, Clock, First};
 use super::{Finished, Output};
 use crate::failure::{Code, Failure};
 
@@ -27,7 +28,7 @@ const FRAME_SAMPLES: u64 = 1024;
 const SAMPLE_BYTES: u64 = 4;
 
 pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> Finished {
-    front_end::container(link)?;
+    let clock = Clock::of(&front_end::container(link)?);
     let trouble = Trouble::default();
     let branch = build(spec)?;
     let element = |name: &str| branch.by_name(name).ok_or_else(|| missing(name));
@@ -37,10 +38,16 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
             .ok_or_else(|| missing(name))
     };
 
+    timeline::restamp(&pad("first")?, clock, First::AsItIs);
     let starts = Arc::new(frames_at(&spec.boundaries_us, rate(spec)));
     cut_start(
         &pad("whole")?,
         FRAME_SAMPLES * SAMPLE_BYTES * u64::from(channels(spec)),
+    );
+    fill_end(
+        &pad("whole")?,
+        SAMPLE_BYTES * u64::from(channels(spec)),
+        rate(spec),
     );
     split_at(&pad("parse")?, &starts);
     let sink = element("out")?
@@ -54,7 +61,7 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
         trouble.clone(),
     );
 
-    let front = FrontEnd::new(link, Kind::Audio, branch, trouble)?;
+    let front = FrontEnd::new(link, Kind::Audio, clock, branch, trouble)?;
     front.run(output, spec.duration_ms)?;
     front.coverage.verdict(spec.duration_ms, false)?;
     let samples = rendition.lock().map_or(0, |rendition| rendition.samples());
@@ -72,7 +79,7 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
 
 fn build(spec: &AudioSpec) -> Result<gst::Bin, Failure> {
     let text = format!(
-        "queue ! audioconvert ! audioresample ! \
+        "queue ! identity name=first silent=true ! audioconvert ! audioresample ! \
          audio/x-raw,format=F32LE,layout=interleaved,rate={},channels={} ! \
          audiorate tolerance=40000000 ! identity name=whole silent=true ! audioconvert ! \
          avenc_aac bitrate={} ! aacparse name=parse ! audio/mpeg,mpegversion=4,stream-format=raw ! \
@@ -148,6 +155,45 @@ fn cut_start(pad: &gst::Pad, bytes: u64) {
             made.set_flags(gst::BufferFlags::DISCONT);
         }
         info.data = Some(gst::PadProbeData::Buffer(rest));
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Fills the last frame with silence: the encoder drops what is less than a frame.
+fn fill_end(pad: &gst::Pad, sample_bytes: u64, rate: u32) {
+    let passed = AtomicU64::new(0);
+    let end_ns = AtomicU64::new(0);
+    let which = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    pad.add_probe(which, move |pad, info| {
+        if let Some(buffer) = info.buffer() {
+            let samples = buffer.size() as u64 / sample_bytes;
+            passed.fetch_add(samples, Ordering::Relaxed);
+            let end = buffer.pts().zip(buffer.duration()).map(|(pts, d)| pts + d);
+            end_ns.store(end.map_or(0, gst::ClockTime::nseconds), Ordering::Relaxed);
+            return gst::PadProbeReturn::Ok;
+        }
+        if info
+            .event()
+            .is_none_or(|event| event.type_() != gst::EventType::Eos)
+        {
+            return gst::PadProbeReturn::Ok;
+        }
+        let open = passed.load(Ordering::Relaxed) % FRAME_SAMPLES;
+        if open > 0 {
+            passed.store(0, Ordering::Relaxed);
+            let samples = FRAME_SAMPLES - open;
+            let mut silence =
+                gst::Buffer::from_mut_slice(vec![0u8; (samples * sample_bytes) as usize]);
+            if let Some(made) = silence.get_mut() {
+                made.set_pts(gst::ClockTime::from_nseconds(
+                    end_ns.load(Ordering::Relaxed),
+                ));
+                let ns = samples * 1_000_000_000 / u64::from(rate);
+                made.set_duration(gst::ClockTime::from_nseconds(ns));
+            }
+            // An error here comes back to the source with its next buffer; there is none.
+            let _at_the_end = pad.push(silence);
+        }
         gst::PadProbeReturn::Ok
     });
 }

@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gst::prelude::*;
 use gstreamer as gst;
 
+use super::timeline::Clock;
 use crate::failure::{Code, Failure};
 
 /// How far the demuxer got, on any track and on the one that is decoded.
 #[derive(Default)]
 pub(crate) struct Coverage {
+    clock: Clock,
     any_end_ns: AtomicU64,
     chosen_end_ns: AtomicU64,
     chosen_samples: AtomicU64,
@@ -26,9 +28,23 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Coverage {
+            clock,
+            ..Coverage::default()
+        }
+    }
+
+    /// When this buffer ends; nothing outside of what is to be shown.
+    fn end_ns(&self, pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<u64> {
+        let start = self.clock.at(pad, buffer)?;
+        let duration = buffer.duration().unwrap_or(gst::ClockTime::ZERO);
+        Some((start + duration).nseconds())
+    }
+
     /// Notes a buffer that left the demuxer.
     pub(crate) fn demuxed(&self, pad: &gst::Pad, buffer: &gst::BufferRef, chosen: bool) {
-        let Some(end_ns) = end_ns(pad, buffer) else {
+        let Some(end_ns) = self.end_ns(pad, buffer) else {
             return;
         };
         self.any_end_ns.fetch_max(end_ns, Ordering::Relaxed);
@@ -40,7 +56,7 @@ impl Coverage {
 
     /// Notes a buffer that left the decoder.
     pub(crate) fn decoded(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
-        if let Some(end_ns) = end_ns(pad, buffer) {
+        if let Some(end_ns) = self.end_ns(pad, buffer) {
             self.decoded_end_ns.fetch_max(end_ns, Ordering::Relaxed);
         }
         self.decoded_samples.fetch_add(1, Ordering::Relaxed);
@@ -101,12 +117,6 @@ pub(crate) fn tolerance(declared_ns: u64) -> u64 {
 
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-/// The running time at which this buffer ends; none outside of what is to be shown.
-fn end_ns(pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<u64> {
-    let start = running_time_ns(pad, buffer)?;
-    Some(start + buffer.duration().map_or(0, gst::ClockTime::nseconds))
 }
 
 /// The running time of a buffer on this pad.

@@ -7,6 +7,7 @@
 //!   task alike. Its decoder runs in software: a sandbox has no devices.
 //! * Every other track is demuxed into nothing, so that its end is known.
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +17,7 @@ use gstreamer_base as gst_base;
 
 use super::coverage::Coverage;
 use super::source_element::{ParentSrc, SourceLink};
+use super::timeline::Clock;
 use super::{Head, Output};
 use crate::failure::{Code, Failure};
 
@@ -120,19 +122,17 @@ pub(crate) fn unreadable() -> Failure {
 
 /// The best software decoder for these caps; none for raw media, which needs none.
 pub(crate) fn decoder(caps: &gst::Caps) -> Option<gst::ElementFactory> {
-    let mut factories: Vec<_> = gst::ElementFactory::factories_with_type(
-        gst::ElementFactoryType::DECODER,
-        gst::Rank::MARGINAL,
-    )
-    .into_iter()
-    .filter(|factory| factory.can_sink_any_caps(caps))
-    .filter(|factory| {
-        !factory
-            .metadata("klass")
-            .is_some_and(|k| k.contains("Hardware"))
-    })
-    .collect();
-    factories.sort_by_key(|factory| std::cmp::Reverse(factory.rank()));
+    let kind = gst::ElementFactoryType::DECODER;
+    let mut factories: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL)
+        .into_iter()
+        .filter(|factory| factory.can_sink_any_caps(caps))
+        .filter(|factory| {
+            let klass = factory.metadata("klass");
+            !klass.is_some_and(|klass| klass.contains("Hardware"))
+        })
+        .collect();
+    // One that takes them as they are is better than one that may want more of them.
+    factories.sort_by_key(|factory| Reverse((factory.can_sink_all_caps(caps), factory.rank())));
     factories.into_iter().next()
 }
 
@@ -171,6 +171,7 @@ impl FrontEnd {
     pub(crate) fn new(
         link: &SourceLink,
         wanted: Kind,
+        clock: Clock,
         branch: gst::Bin,
         trouble: Trouble,
     ) -> Result<Self, Failure> {
@@ -186,7 +187,7 @@ impl FrontEnd {
 
         let front = FrontEnd {
             pipeline,
-            coverage: Arc::default(),
+            coverage: Arc::new(Coverage::new(clock)),
             trouble,
             connected: Arc::default(),
             codec: Arc::default(),

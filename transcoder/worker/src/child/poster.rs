@@ -15,6 +15,7 @@ use protocol::{PosterResult, PosterSpec, finish_request};
 
 use super::front_end::{self, FrontEnd, Kind, Trouble, failure_of, missing, no_decoder};
 use super::source_element::SourceLink;
+use super::timeline::Clock;
 use super::{Finished, Head, Output, video_graph};
 use crate::failure::{Code, Failure};
 
@@ -25,13 +26,13 @@ const MOMENT_WAIT: gst::ClockTime = gst::ClockTime::from_seconds(20);
 const LUMA_ENOUGH: u64 = 40;
 
 pub(crate) fn run(link: &SourceLink, spec: &PosterSpec, output: &Arc<Output>) -> Finished {
-    front_end::container(link)?;
+    let clock = Clock::of(&front_end::container(link)?);
     let branch = build(spec)?;
     let sink = branch
         .by_name("out")
         .and_then(|sink| sink.downcast::<gst_app::AppSink>().ok())
         .ok_or_else(|| missing("appsink"))?;
-    let front = FrontEnd::new(link, Kind::Video, branch, Trouble::default())?;
+    let front = FrontEnd::new(link, Kind::Video, clock, branch, Trouble::default())?;
     let best = best_picture(&front.pipeline, &sink, spec.at_ms, output);
     let stopped = front.pipeline.set_state(gst::State::Null);
     if stopped.is_err() {

@@ -16,6 +16,7 @@ use protocol::{Audio, ProbeResult, ProbeSpec, Video, finish_request};
 use super::coverage::Coverage;
 use super::front_end::{self, Kind, failure_of, made, no_decoder};
 use super::source_element::{ParentSrc, SourceLink};
+use super::timeline::Clock;
 use super::{Finished, Head, Output, declared};
 use crate::failure::{Code, Failure};
 
@@ -31,7 +32,10 @@ pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> 
     let movie = declared::check(link, &container)?;
     too_many(movie.map_or(0, |movie| movie.tracks), spec)?;
 
-    let tracks = Tracks::default();
+    let tracks = Tracks {
+        coverage: Arc::new(Coverage::new(Clock::of(&container))),
+        ..Tracks::default()
+    };
     let pipeline = open(link, &tracks)?;
     let looked = look(&pipeline, &tracks, &container, output);
     let description =

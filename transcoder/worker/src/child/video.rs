@@ -21,19 +21,20 @@ use super::coverage::running_time_ns;
 use super::fragments::{self, Rendition};
 use super::front_end::{self, FrontEnd, Kind, Trouble, missing};
 use super::source_element::SourceLink;
+use super::timeline::Clock;
 use super::{Finished, Output, video_graph};
 use crate::failure::{Code, Failure};
 
 pub(crate) fn run(link: &SourceLink, spec: &EncodeSpec, output: &Arc<Output>) -> Finished {
-    front_end::container(link)?;
+    let clock = Clock::of(&front_end::container(link)?);
     let trouble = Trouble::default();
-    let branch = video_graph::build(spec)?;
+    let branch = video_graph::build(spec, clock)?;
     let mut renditions = Vec::new();
     for (number, target) in spec.targets.iter().enumerate() {
         renditions.push(connect(&branch, number, target, spec, output, &trouble)?);
     }
 
-    let front = FrontEnd::new(link, Kind::Video, branch, trouble)?;
+    let front = FrontEnd::new(link, Kind::Video, clock, branch, trouble)?;
     front.run(output, spec.duration_ms)?;
     front
         .coverage

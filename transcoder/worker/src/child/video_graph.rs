@@ -6,17 +6,19 @@
 //!   rate before they are scaled.
 //! * Queues hold at most a few pictures: memory stays bounded by the ladder.
 
+use gst::prelude::*;
 use gstreamer as gst;
 use protocol::{EncodeSpec, Video, VideoTarget};
 
 use super::front_end::missing;
+use super::timeline::{self, Clock, First};
 use crate::failure::Failure;
 
 /// Above any segment that is planned, so that only asked-for key frames appear.
 const KEY_FRAME_DISTANCE_MAX: u32 = 2_000;
 
 /// The branch for these targets, as a bin with one sink pad.
-pub(crate) fn build(spec: &EncodeSpec) -> Result<gst::Bin, Failure> {
+pub(crate) fn build(spec: &EncodeSpec, clock: Clock) -> Result<gst::Bin, Failure> {
     let source = spec.source.clone().unwrap_or_default();
     let rate = spec
         .targets
@@ -25,7 +27,8 @@ pub(crate) fn build(spec: &EncodeSpec) -> Result<gst::Bin, Failure> {
         .max_by(|a, b| compare(*a, *b))
         .unwrap_or((30, 1));
     let mut text = format!(
-        "queue max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {} ! videorate ! \
+        "queue max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! {} ! \
+         identity name=first silent=true ! videorate ! \
          video/x-raw,framerate={}/{} ! tee name=tee",
         upright(&source),
         rate.0,
@@ -34,10 +37,19 @@ pub(crate) fn build(spec: &EncodeSpec) -> Result<gst::Bin, Failure> {
     for (number, target) in spec.targets.iter().enumerate() {
         text.push_str(&branch(number, target, rate));
     }
-    gst::parse::bin_from_description(&text, true).map_err(|error| {
+    let bin = gst::parse::bin_from_description(&text, true).map_err(|error| {
         eprintln!("the video graph was refused: {error}");
         missing("x264enc")
-    })
+    })?;
+    let first = bin
+        .by_name("first")
+        .and_then(|first| first.static_pad("src"));
+    timeline::restamp(
+        &first.ok_or_else(|| missing("identity"))?,
+        clock,
+        First::FromZero,
+    );
+    Ok(bin)
 }
 
 /// Deinterlaced and turned; cheap when there is nothing to do.
