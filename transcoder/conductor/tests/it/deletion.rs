@@ -12,11 +12,11 @@ use crate::{
 async fn deleting_a_video_cancels_its_work_and_erases_its_objects() {
     let world = World::new().await;
     let (video, job) = world.upload().await;
-    let (kept, _) = world.upload().await;
     let worker = world.worker("worker-1");
     let probe = worker.claim("probe").await;
     worker.work(&probe).await.unwrap();
     let encode = lease_of(&worker.claim("encode").await);
+    let (kept, _) = world.upload().await;
     worker.make_segment(&encode, "240p", 0).await.unwrap();
     assert!(!world.keys(&format!("videos/{video}")).await.is_empty());
 

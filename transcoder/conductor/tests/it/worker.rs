@@ -197,17 +197,31 @@ impl Worker {
         Ok(())
     }
 
-    /// Stores and publishes the segment `index` of a rendition, with its init.
+    /// Stores and publishes the segment `index` of a rendition, the first one with its init.
     pub async fn make_segment(
         &self,
         lease: &Lease,
         rendition: &str,
         index: u32,
     ) -> Result<u32, Status> {
-        let init_name = format!("{rendition}-init.mp4");
-        let init = Init {
-            size_bytes: self.store(lease, &init_name).await?,
-            name: init_name,
+        // The others go without: a rendition has one already.
+        let init = if index == 0 {
+            Some(self.make_init(lease, rendition).await?)
+        } else {
+            None
+        };
+        let name = format!("{rendition}-{index}.m4s");
+        let size_bytes = self.store(lease, &name).await?;
+        let segment = segment(name, size_bytes, index);
+        self.publish(lease, rendition, index, init, vec![segment])
+            .await
+    }
+
+    async fn make_init(&self, lease: &Lease, rendition: &str) -> Result<Init, Status> {
+        let name = format!("{rendition}-init.mp4");
+        Ok(Init {
+            size_bytes: self.store(lease, &name).await?,
+            name,
             codec: if rendition == "audio" {
                 "mp4a.40.2"
             } else {
@@ -215,12 +229,7 @@ impl Worker {
             }
             .to_owned(),
             timescale: TIMESCALE,
-        };
-        let name = format!("{rendition}-{index}.m4s");
-        let size_bytes = self.store(lease, &name).await?;
-        let segment = segment(name, size_bytes, index);
-        self.publish(lease, rendition, index, Some(init), vec![segment])
-            .await
+        })
     }
 
     /// Does the whole task.
