@@ -111,6 +111,13 @@ impl ApiError {
         Self::new(Code::NotFound, "there is no such video")
     }
 
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        Self::new(
+            Code::LimitExceeded,
+            format!("the body has more than {bytes_max} bytes"),
+        )
+    }
+
     /// The error as the body of an HTTP answer, for routes that speak no GraphQL.
     pub(crate) fn json(&self) -> serde_json::Value {
         json!({"error": {"code": self.code.as_str(), "message": self.message}})

@@ -40,20 +40,19 @@ pub(crate) async fn healthz() -> &'static str {
 
 /// Whether requests will be answered well, and if not, what is missing.
 pub(crate) async fn readyz(State(app): State<App>) -> Response {
-    let log = part(async { Ok(app.log.ready().await?) });
+    let log = async {
+        part(async { Ok(app.log.ready().await?) }).await?;
+        let head = part(async { Ok(app.head_at_start().await) }).await?;
+        head.map_err(|error| anyhow::anyhow!("{}", error.message))
+    };
     let objects = part(async { Ok(app.objects.ready().await?) });
-    let target = part(async {
-        app.head_at_start()
-            .await
-            .map_err(|error| anyhow::anyhow!("{}", error.message))
-    });
-    let (log, objects, target) = tokio::join!(log, objects, target);
+    let (log, objects) = tokio::join!(log, objects);
     let (catalogue, announcements, popularity) = tokio::join!(
         part(app.reader.standing(Model::Catalogue)),
         part(app.reader.standing(Model::Announcements)),
         part(app.reader.standing(Model::Popularity)),
     );
-    let target = target.ok().flatten();
+    let target = log.as_ref().ok().copied().flatten();
     let mut parts = Map::new();
     parts.insert("log".to_owned(), answers(&log));
     parts.insert("objects".to_owned(), answers(&objects));

@@ -9,7 +9,7 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::State,
+    extract::{State, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
@@ -53,11 +53,15 @@ struct Object {
 pub(crate) async fn object_created(
     State(app): State<App>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     if !is_authorized(&app.config.hook_token, &headers) {
         return Err(ApiError::bad_token());
     }
+    let Ok(body) = body else {
+        let error = ApiError::too_large(BODY_BYTES_MAX);
+        return Ok((StatusCode::PAYLOAD_TOO_LARGE, Json(error.json())).into_response());
+    };
     let notification: Notification = serde_json::from_slice(&body)
         .map_err(|_| ApiError::new(Code::Invalid, "this is not an S3 event"))?;
     if notification.records.len() > RECORDS_MAX {

@@ -107,7 +107,7 @@ pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send>) -> http::Response<B
     (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
 }
 
-/// A body that is too large, a route that is not there: the same shape as all other errors.
+/// A route that is not there: an error like all others.
 pub(crate) async fn unknown() -> ApiError {
     ApiError::new(Code::NotFound, "there is nothing here")
 }

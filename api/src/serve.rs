@@ -77,15 +77,23 @@ pub async fn serve(
         axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
     let serving = async move { serving.await };
     tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => ended.context("failed to serve the api")?,
-        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {
-            tracing::warn!("some requests did not end in time");
-        }
-    }
+    let early = tokio::select! {
+        ended = &mut serving => Some(ended),
+        () = stop.cancelled() => None,
+    };
+    stop.cancel();
     app.tasks.close();
-    if tokio::time::timeout(GRACE, app.tasks.wait()).await.is_err() {
-        tracing::warn!("some sockets or tasks did not end in time");
+    let ending = async {
+        let ended = match early {
+            Some(ended) => ended,
+            None => serving.await,
+        };
+        app.tasks.wait().await;
+        ended
+    };
+    match tokio::time::timeout(GRACE, ending).await {
+        Ok(ended) => ended.context("failed to serve the api")?,
+        Err(_) => tracing::warn!("some requests, sockets or tasks did not end in time"),
     }
     if let Some(failure) = app.failure.get() {
         bail!("{failure}");

@@ -6,7 +6,7 @@ use async_graphql::Request;
 use axum::{
     Json,
     body::Bytes,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, State, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode};
@@ -30,11 +30,15 @@ pub(crate) async fn post(
     State(schema): State<Kinolog>,
     peer: Peer,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let viewer = match Viewer::of_headers(&app.config.token_secret, &headers) {
         Ok(viewer) => viewer,
         Err(error) => return refusal(&error),
+    };
+    let Ok(body) = body else {
+        let error = ApiError::too_large(BODY_BYTES_MAX);
+        return (StatusCode::PAYLOAD_TOO_LARGE, Json(error.graphql())).into_response();
     };
     let request: Request = match serde_json::from_slice(&body) {
         Ok(request) => request,

@@ -1,0 +1,13 @@
+//! The api from outside, through a real port, over real stores.
+
+mod graphql_socket;
+mod health;
+mod life;
+mod notifications;
+mod platform;
+mod playback;
+mod requests;
+mod schema;
+mod seeing;
+mod socket;
+mod uploads;

@@ -1,0 +1,209 @@
+//! Requests that are malformed, too large, or from nobody we know.
+
+use std::time::Duration;
+
+use api::token::Scope;
+use serde_json::json;
+
+use crate::platform::{TOKEN_SECRET, code, person, test, token};
+
+#[test]
+fn a_wrong_token_is_never_taken_for_none() {
+    test(async |platform| {
+        let expired = {
+            // Minted already expired, beyond what clocks may differ.
+            let claims = json!({"sub": "ada", "scope": "operate", "exp": 1_000_000, "iat": 0});
+            let key = jsonwebtoken::EncodingKey::from_secret(TOKEN_SECRET.as_bytes());
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+        };
+        let foreign = api::token::mint(
+            "another secret, also of 32 bytes and more",
+            "ada",
+            &[Scope::Operate],
+            Duration::from_secs(60),
+        )
+        .unwrap();
+        for wrong in [expired.as_str(), &foreign, "garbage", ""] {
+            let body = json!({"query": "{ videos { edges { node { id } } } }"});
+            let (status, answer) = platform.ask_at(&platform.api, Some(wrong), body).await;
+            assert_eq!(status, 401);
+            assert_eq!(code(&answer), "UNAUTHENTICATED");
+            assert_eq!(answer.get("data"), None);
+        }
+        let url = format!("{}/graphql", platform.api.url);
+        let basic = platform.http.post(url).basic_auth("ada", Some("x"));
+        let answer = basic
+            .json(&json!({"query": "{ __typename }"}))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 401);
+    });
+}
+
+#[test]
+fn a_malformed_request_is_a_typed_error() {
+    test(async |platform| {
+        for query in [
+            "",
+            "{",
+            "{ nothing }",
+            "{ video }",
+            "query A { __typename } query B { __typename }",
+        ] {
+            assert_eq!(
+                code(&platform.ask(None, query, json!({})).await),
+                "INVALID",
+                "{query}"
+            );
+        }
+        let url = format!("{}/graphql", platform.api.url);
+        for body in ["", "[]", "no json", "{\"query\":1}"] {
+            let answer = platform.http.post(&url).body(body).send().await.unwrap();
+            assert_eq!(answer.status(), 400, "{body}");
+            assert_eq!(code(&answer.json().await.unwrap()), "INVALID", "{body}");
+        }
+        let large = "x".repeat(257 * 1024);
+        let answer = platform.http.post(&url).body(large).send().await.unwrap();
+        assert_eq!(answer.status(), 413);
+        assert_eq!(code(&answer.json().await.unwrap()), "LIMIT_EXCEEDED");
+    });
+}
+
+#[test]
+fn a_document_has_maxima() {
+    test(async |platform| {
+        let mut nested = "name".to_owned();
+        for _ in 0..14 {
+            nested = format!("ofType {{ {nested} }}");
+        }
+        let deep = format!("{{ __typename __type(name: \"Video\") {{ {nested} }} }}");
+        assert_eq!(
+            platform.ask(None, &deep, json!({})).await.get("errors"),
+            None
+        );
+        let mixed = format!(
+            "{{ __type(name: \"Video\") {{ {nested} }} videos {{ pageInfo {{ hasNextPage }} }} }}"
+        );
+        assert_eq!(
+            code(&platform.ask(None, &mixed, json!({})).await),
+            "LIMIT_EXCEEDED"
+        );
+
+        let fields = "id title description tags visibility status playable progress durationMs width height createdAt readyAt views posterUrl";
+        let costly = format!(
+            "{{ a: videos(first: 100) {{ edges {{ node {{ {fields} }} }} }} b: videos(first: 100) {{ edges {{ node {{ {fields} }} }} }} }}"
+        );
+        assert_eq!(
+            code(&platform.ask(None, &costly, json!({})).await),
+            "LIMIT_EXCEEDED"
+        );
+        let cheaper = format!(
+            "{{ a: videos(first: 50) {{ edges {{ node {{ {fields} }} }} }} b: videos(first: 40) {{ edges {{ node {{ {fields} }} }} }} }}"
+        );
+        assert_eq!(
+            platform.ask(None, &cheaper, json!({})).await.get("errors"),
+            None
+        );
+
+        let circular =
+            "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }";
+        assert_eq!(
+            code(&platform.ask(None, circular, json!({})).await),
+            "LIMIT_EXCEEDED"
+        );
+        let mut bomb = String::from("{ ...f0 } fragment f20 on Query { __typename }");
+        for number in 0..20 {
+            bomb += &format!(
+                " fragment f{number} on Query {{ ...f{0} ...f{0} }}",
+                number + 1
+            );
+        }
+        assert_eq!(
+            code(&platform.ask(None, &bomb, json!({})).await),
+            "LIMIT_EXCEEDED"
+        );
+    });
+}
+
+#[test]
+fn the_usual_tools_can_read_the_schema() {
+    test(async |platform| {
+        let query = "query IntrospectionQuery { __schema { description queryType { name } mutationType { name } subscriptionType { name }
+            types { ...FullType } directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } } } }
+            fragment FullType on __Type { kind name description specifiedByURL fields(includeDeprecated: true) { name description
+              args(includeDeprecated: true) { ...InputValue } type { ...TypeRef } isDeprecated deprecationReason }
+              inputFields(includeDeprecated: true) { ...InputValue } interfaces { ...TypeRef }
+              enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason } possibleTypes { ...TypeRef } }
+            fragment InputValue on __InputValue { name description type { ...TypeRef } defaultValue isDeprecated deprecationReason }
+            fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name
+              ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }";
+        let answer = platform.ask(None, query, json!({})).await;
+        assert_eq!(answer.get("errors"), None, "{answer}");
+        assert_eq!(
+            answer["data"]["__schema"]["subscriptionType"]["name"],
+            "Subscription"
+        );
+    });
+}
+
+#[test]
+fn the_console_needs_nothing_from_elsewhere() {
+    test(async |platform| {
+        let page = platform.get("/").await;
+        assert_eq!(page.status(), 200);
+        let policy = page.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'"));
+        let html = page.text().await.unwrap();
+        assert!(html.contains("Kinolog") && html.contains("graphql-transport-ws"));
+        for elsewhere in [
+            "src=\"http",
+            "href=\"http",
+            "@import",
+            "url(http",
+            "src=\"//",
+        ] {
+            assert!(!html.contains(elsewhere), "{elsewhere}");
+        }
+        let redirect = platform.get("/graphql").await;
+        assert_eq!(redirect.status(), 303);
+        assert_eq!(redirect.headers()["location"], "/");
+    });
+}
+
+#[test]
+fn every_answer_names_its_request() {
+    test(async |platform| {
+        let one = platform.get("/healthz").await;
+        let two = platform.get("/nothing").await;
+        assert_eq!(two.status(), 404);
+        assert_ne!(one.headers()["x-request-id"], two.headers()["x-request-id"]);
+    });
+}
+
+#[test]
+fn numbers_are_for_operators_and_this_machine() {
+    test(async |platform| {
+        let metrics = platform.get("/metrics").await;
+        assert_eq!(metrics.status(), 200);
+        assert!(
+            metrics
+                .text()
+                .await
+                .unwrap()
+                .contains("kinolog_http_requests_total")
+        );
+        let url = format!("{}/metrics", platform.api.url);
+        let passed_on = || {
+            platform
+                .http
+                .get(&url)
+                .header("x-forwarded-for", "192.0.2.1")
+        };
+        assert_eq!(passed_on().send().await.unwrap().status(), 401);
+        let someone = passed_on().bearer_auth(person("requests-metrics"));
+        assert_eq!(someone.send().await.unwrap().status(), 403);
+        let operator = passed_on().bearer_auth(token("requests-operator", &[Scope::Operate]));
+        assert_eq!(operator.send().await.unwrap().status(), 200);
+    });
+}
