@@ -199,7 +199,7 @@ impl Service {
                 attempt: lease.attempt,
             }),
             lease_ms: self.config.lease.as_millis() as u32,
-            heartbeat_ms: self.config.heartbeat.as_millis() as u32,
+            heartbeat_ms: self.config.heartbeat().as_millis() as u32,
             source: Some(self.source(handle).await?),
             spec: Some(spec),
         })

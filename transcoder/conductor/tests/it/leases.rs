@@ -15,7 +15,6 @@ use crate::{
 async fn hasty() -> World {
     World::with(|config| {
         config.lease = Duration::from_millis(400);
-        config.heartbeat = Duration::from_millis(100);
     })
     .await
 }
@@ -67,6 +66,7 @@ async fn a_beating_worker_keeps_its_task() {
     let (_, job) = world.upload().await;
     let worker = world.worker("worker-1");
     let probe = worker.claim("probe").await;
+    assert_eq!((probe.lease_ms, probe.heartbeat_ms), (400, 100));
     let began = tokio::time::Instant::now();
     let mut beats = tokio::time::interval(Duration::from_millis(100));
     // Three whole leases.
@@ -82,7 +82,6 @@ async fn a_beating_worker_keeps_its_task() {
 async fn workers_that_all_vanish_fail_the_video() {
     let world = World::with(|config| {
         config.lease = Duration::from_millis(60);
-        config.heartbeat = Duration::from_millis(20);
     })
     .await;
     let (video, job) = world.upload().await;
