@@ -24,6 +24,8 @@ mod words;
 #[cfg(test)]
 mod fence_tests;
 #[cfg(test)]
+mod fold_tests;
+#[cfg(test)]
 #[path = "../tests/it/stores.rs"]
 mod stores;
 
