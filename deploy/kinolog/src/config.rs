@@ -187,8 +187,18 @@ impl Settings {
         Ok(self)
     }
 
-    /// One line per setting, secrets hidden.
-    pub fn listed(&self) -> String {
+    /// One line per setting: its value, or that it is hidden, and where it comes from.
+    pub fn listed(&self, file: Option<&Path>) -> String {
+        let in_file = file.map(|path| Figment::from(Toml::file_exact(path)));
+        let origin = |name: &str| {
+            if std::env::var_os(variable(name)).is_some() {
+                return "environment";
+            }
+            match &in_file {
+                Some(file) if file.find_value(name).is_ok() => "file",
+                Some(_) | None => "default",
+            }
+        };
         self.values()
             .into_iter()
             .map(|(name, value, secret)| {
@@ -197,7 +207,7 @@ impl Settings {
                     (false, true) => "(hidden)".to_owned(),
                     (false, false) => value,
                 };
-                format!("{:<28} {shown}\n", variable(name))
+                format!("{:<24} {:<12} {shown}\n", variable(name), origin(name))
             })
             .collect()
     }
@@ -289,4 +299,66 @@ fn all_right(wrong: Vec<String>) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("the settings cannot be used: {}", wrong.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secretive() -> Settings {
+        Settings {
+            token_secret: Secret("0123456789abcdef0123456789abcdef".to_owned()),
+            postgres: Secret("postgres://me:password@host/db".to_owned()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn no_secret_is_ever_shown() {
+        let settings = secretive();
+        let shown = settings.listed(None) + &format!("{settings:?}");
+        assert!(
+            !shown.contains("0123456789") && !shown.contains("password@"),
+            "{shown}"
+        );
+        assert!(shown.contains("(hidden)"), "{shown}");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_said_at_once() {
+        let error = Settings::default()
+            .need(&["eventstore", "token_secret"])
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("KINOLOG_EVENTSTORE"), "{text}");
+        assert!(text.contains("KINOLOG_TOKEN_SECRET"), "{text}");
+    }
+
+    #[test]
+    fn a_short_secret_and_a_wrong_scheme_are_refused_together() {
+        let settings = Settings {
+            eventstore: "http://127.0.0.1:2113".to_owned(),
+            hook_token: Secret("short".to_owned()),
+            ..Settings::default()
+        };
+        let text = settings.validate().unwrap_err().to_string();
+        assert!(
+            text.contains("KINOLOG_EVENTSTORE must begin with esdb://"),
+            "{text}"
+        );
+        assert!(
+            text.contains("KINOLOG_HOOK_TOKEN must have at least"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_role_is_told_only_what_is_named() {
+        let told = secretive().as_environment(&["postgres", "redis"]);
+        let expected = (
+            "KINOLOG_POSTGRES".to_owned(),
+            "postgres://me:password@host/db".to_owned(),
+        );
+        assert_eq!(told, [expected]);
+    }
 }

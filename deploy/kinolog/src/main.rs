@@ -56,6 +56,9 @@ enum Command {
     Config,
     /// Checks everything a platform needs, and says what to do.
     Doctor,
+    /// Prints the GraphQL schema.
+    #[command(hide = true)]
+    Schema,
 }
 
 #[derive(Args)]
@@ -166,7 +169,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Config => {
-            print!("{}", Settings::load(config)?.listed());
+            print!("{}", Settings::load(config)?.listed(config));
+            Ok(())
+        }
+        Command::Schema => {
+            print!("{}", api::schema::sdl());
             Ok(())
         }
         Command::Doctor => doctor::run(&Settings::load(config)?, &data).await,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use eventlog::Log;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -28,9 +29,12 @@ pub struct WatchArgs {
     /// Of all of one's own videos.
     #[arg(long, conflicts_with = "videos")]
     mine: bool,
-    /// Go on after this position.
+    /// Go on after this position; neither this nor --from-start: from now on.
     #[arg(long, value_name = "POSITION")]
     after: Option<String>,
+    /// Begin with the oldest announcement that is kept.
+    #[arg(long, conflicts_with = "after")]
+    from_start: bool,
     /// End after the first announcement of this kind.
     #[arg(long, value_name = "KIND", value_parser = ["playable", "ready", "failed"])]
     until: Option<String>,
@@ -41,7 +45,11 @@ pub async fn run(platform: &Platform, args: WatchArgs) -> anyhow::Result<()> {
         true => json!({"mine": true}),
         false => json!({"videos": args.videos}),
     };
-    let mut watch = Watch::new(&platform.addresses, what, args.after);
+    let after = match args.from_start {
+        true => Some(beginning(&platform.addresses).await?),
+        false => args.after,
+    };
+    let mut watch = Watch::new(&platform.addresses, what, after);
     loop {
         let announcement = watch.next().await?;
         println!("{announcement}");
@@ -49,6 +57,12 @@ pub async fn run(platform: &Platform, args: WatchArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// The position before everything in the platform's log.
+async fn beginning(addresses: &Addresses) -> anyhow::Result<String> {
+    let epoch = Log::new(&addresses.eventstore)?.epoch().await?;
+    Ok(epoch.at(0).to_string())
 }
 
 /// A subscription that survives its connections.

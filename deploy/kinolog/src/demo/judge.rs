@@ -33,8 +33,7 @@ pub fn compare(plan: &Plan, source: &Counted, played: &[Played]) -> anyhow::Resu
                 found.counted.audio_samples.div_ceil(AAC_FRAME)
             }
         };
-        listed
-            .push(json!({"name": name, "frames": frames, "durationMs": found.counted.duration_ms}));
+        listed.push(json!({"name": name, "frames": frames}));
     }
     wrong.extend(unplanned(&plan.renditions, played));
     if wrong.is_empty() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt};
-use m3u8_rs::{MasterPlaylist, MediaPlaylist, MediaPlaylistType, Playlist};
+use m3u8_rs::{MasterPlaylist, MediaPlaylist, Playlist};
 use reqwest::Url;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -93,7 +93,7 @@ async fn one(client: &Client, url: &Url, folder: &Path) -> anyhow::Result<Played
         Playlist::MediaPlaylist(media) => media,
         Playlist::MasterPlaylist(_) => bail!("{url} is no media playlist"),
     };
-    if !media.end_list || media.playlist_type != Some(MediaPlaylistType::Vod) {
+    if !media.end_list {
         bail!("{url} is not final although the video is ready");
     }
     let path = folder.join(format!("{name}.mp4"));
