@@ -10,21 +10,27 @@ pub(crate) mod http;
 mod limits;
 pub(crate) mod loader;
 mod mutation;
+mod nulls;
 mod query;
 mod scalar;
 mod subscription;
 pub(crate) mod transport;
 mod video;
 
+use std::sync::Arc;
+
 use async_graphql::{
-    Context, Request, Response, Schema, SchemaBuilder, ServerError, extensions::ExtensionFactory,
+    Context, Request, Response, Schema, SchemaBuilder, ServerError,
+    extensions::{Extension, ExtensionFactory},
 };
 use futures::stream::{BoxStream, StreamExt};
 
 use crate::{
     app::App,
     error::{ApiError, Code, internal},
-    graphql::{limits::Limits, mutation::Mutation, query::Query, subscription::Subscription},
+    graphql::{
+        limits::Limits, mutation::Mutation, nulls::Nulls, query::Query, subscription::Subscription,
+    },
     viewer::Viewer,
 };
 
@@ -40,14 +46,16 @@ pub(crate) fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
         .register_output_type::<query::Node>()
         .limit_recursive_depth(RECURSION_MAX)
         .limit_directives(DIRECTIVES_MAX)
-        .extension(Bounded)
+        .extension(PerRequest(|| Arc::new(Limits::default())))
+        .extension(PerRequest(|| Arc::new(Nulls::default())))
 }
 
-struct Bounded;
+/// Makes a new extension for each request.
+struct PerRequest(fn() -> Arc<dyn Extension>);
 
-impl ExtensionFactory for Bounded {
-    fn create(&self) -> std::sync::Arc<dyn async_graphql::extensions::Extension> {
-        std::sync::Arc::new(Limits::default())
+impl ExtensionFactory for PerRequest {
+    fn create(&self) -> Arc<dyn Extension> {
+        (self.0)()
     }
 }
 

@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
 
 use crate::{
     app::App,
@@ -40,14 +41,11 @@ pub(crate) async fn post(
         let error = ApiError::too_large(BODY_BYTES_MAX);
         return (StatusCode::PAYLOAD_TOO_LARGE, Json(error.graphql())).into_response();
     };
-    let request: Request = match serde_json::from_slice(&body) {
-        Ok(request) => request,
-        Err(_) => {
-            return refusal(&ApiError::new(
-                Code::Invalid,
-                "the body is not a GraphQL request: {\"query\":\"…\",\"variables\":{…}}",
-            ));
-        }
+    let Some(request) = parse(&body) else {
+        return refusal(&ApiError::new(
+            Code::Invalid,
+            "the body is not a GraphQL request: {\"query\":\"…\",\"variables\":{…}}",
+        ));
     };
     let client = client_of(&viewer, &peer);
     let executing = execute(&schema, request, viewer, client);
@@ -61,6 +59,12 @@ pub(crate) async fn post(
             (StatusCode::GATEWAY_TIMEOUT, Json(error.graphql())).into_response()
         }
     }
+}
+
+/// One request. Several at once in a list would each have the maxima of one.
+fn parse(body: &[u8]) -> Option<Request> {
+    let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    serde_json::from_value(Value::Object(fields)).ok()
 }
 
 pub(crate) fn refusal(error: &ApiError) -> Response {

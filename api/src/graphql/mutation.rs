@@ -141,26 +141,26 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         input: CreateUploadInput,
-    ) -> Result<CreateUploadPayload> {
+    ) -> Result<Option<CreateUploadPayload>> {
         let (app, viewer) = (app(ctx)?, viewer(ctx)?);
         let person = viewer.with(Scope::VideosWrite)?;
         let promised = upload::promise(app, viewer, person, promise_of(input)).await;
         let promised = match promised {
             Ok(promised) => promised,
             Err(refused) => {
-                return Ok(CreateUploadPayload {
+                return Ok(Some(CreateUploadPayload {
                     user_errors: vec![user_error(refused)?],
                     ..CreateUploadPayload::default()
-                });
+                }));
             }
         };
         let id = promised.executed.state.id;
-        Ok(CreateUploadPayload {
+        Ok(Some(CreateUploadPayload {
             upload: promised.place.map(|place| upload_of(id, place)),
             video: shown(app, &promised.executed).await?,
             position: Some(position::token(app, promised.executed.position).await?),
             user_errors: vec![],
-        })
+        }))
     }
 
     /// Says that the file is there. The object store is asked; repeating it is harmless.
@@ -168,7 +168,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         input: CompleteUploadInput,
-    ) -> Result<VideoPayload> {
+    ) -> Result<Option<VideoPayload>> {
         let (app, viewer) = (app(ctx)?, viewer(ctx)?);
         let person = viewer.with(Scope::VideosWrite)?;
         let completed = async {
@@ -192,7 +192,7 @@ impl Mutation {
         payload
             .user_errors
             .extend(not_accepted(app, &executed.state).await?);
-        Ok(payload)
+        Ok(Some(payload))
     }
 
     /// Changes what people see of a video.
@@ -200,7 +200,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         input: UpdateVideoInput,
-    ) -> Result<VideoPayload> {
+    ) -> Result<Option<VideoPayload>> {
         let changes = Changes {
             title: input.title,
             description: input.description,
@@ -215,7 +215,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         input: DeleteVideoInput,
-    ) -> Result<VideoPayload> {
+    ) -> Result<Option<VideoPayload>> {
         change(ctx, &input.video_id, Wish::Delete).await
     }
 
@@ -224,12 +224,16 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         input: RetryProcessingInput,
-    ) -> Result<VideoPayload> {
+    ) -> Result<Option<VideoPayload>> {
         change(ctx, &input.video_id, Wish::Retry).await
     }
 
     /// Counts a look at a playable video: once per session and day. Needs no token.
-    async fn record_view(&self, ctx: &Context<'_>, input: RecordViewInput) -> Result<VideoPayload> {
+    async fn record_view(
+        &self,
+        ctx: &Context<'_>,
+        input: RecordViewInput,
+    ) -> Result<Option<VideoPayload>> {
         let app = app(ctx)?;
         if !app.limiter.allows(&client(ctx)?.0).await {
             return refused_payload(Refused::User {
@@ -239,11 +243,11 @@ impl Mutation {
             });
         }
         match view(ctx, &input).await {
-            Ok((video, position)) => Ok(VideoPayload {
+            Ok((video, position)) => Ok(Some(VideoPayload {
                 video: Some(video),
                 position: Some(position),
                 user_errors: vec![],
-            }),
+            })),
             Err(refused) => refused_payload(refused),
         }
     }
@@ -279,7 +283,7 @@ fn upload_of(id: VideoId, place: Presigned) -> Upload {
     }
 }
 
-async fn change(ctx: &Context<'_>, id: &ID, wish: Wish) -> Result<VideoPayload> {
+async fn change(ctx: &Context<'_>, id: &ID, wish: Wish) -> Result<Option<VideoPayload>> {
     let (app, viewer) = (app(ctx)?, viewer(ctx)?);
     let person = viewer.with(Scope::VideosWrite)?;
     let id = match video_id(id) {
@@ -287,7 +291,7 @@ async fn change(ctx: &Context<'_>, id: &ID, wish: Wish) -> Result<VideoPayload> 
         Err(refused) => return refused_payload(refused),
     };
     match command::fulfil(app, viewer, person, id, wish).await {
-        Ok(executed) => Ok(accepted_payload(app, &executed).await?),
+        Ok(executed) => Ok(Some(accepted_payload(app, &executed).await?)),
         Err(refused) => refused_payload(refused),
     }
 }
@@ -347,11 +351,11 @@ fn user_error(refused: Refused) -> std::result::Result<UserError, ApiError> {
     }
 }
 
-fn refused_payload(refused: Refused) -> Result<VideoPayload> {
-    Ok(VideoPayload {
+fn refused_payload(refused: Refused) -> Result<Option<VideoPayload>> {
+    Ok(Some(VideoPayload {
         user_errors: vec![user_error(refused)?],
         ..VideoPayload::default()
-    })
+    }))
 }
 
 async fn accepted_payload(

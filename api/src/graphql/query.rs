@@ -67,7 +67,7 @@ impl Query {
             desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
         )]
         min_position: Option<String>,
-    ) -> Result<VideoConnection> {
+    ) -> Result<Option<VideoConnection>> {
         let app = app(ctx)?;
         let first = connection::first(first)?;
         let after = after.as_deref().map(parse_cursor).transpose()?;
@@ -85,7 +85,7 @@ impl Query {
             .into_iter()
             .map(|video| (cursor_text(Cursor::of(&video)), Video(video)))
             .collect();
-        Ok(VideoConnection::new(edges, page.has_next))
+        Ok(Some(VideoConnection::new(edges, page.has_next)))
     }
 
     /// Videos by title, description and tags, best first: public ones and one's own.
@@ -100,7 +100,7 @@ impl Query {
             desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
         )]
         min_position: Option<String>,
-    ) -> Result<SearchConnection> {
+    ) -> Result<Option<SearchConnection>> {
         let app = app(ctx)?;
         let first = connection::first(first)?;
         if query.chars().count() > search::QUERY_CHARS_MAX {
@@ -117,7 +117,8 @@ impl Query {
             &[Waits::Search, Waits::Catalogue],
         )
         .await?;
-        Ok(found(app, viewer(ctx)?, query, offset, first).await?)
+        let found = found(app, viewer(ctx)?, query, offset, first).await?;
+        Ok(Some(found))
     }
 
     /// Public videos by how much they are viewed lately. Null, with an error, while the

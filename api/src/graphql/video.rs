@@ -251,16 +251,16 @@ impl Video {
 
     /// The encoded versions, as far as they are made.
     #[graphql(complexity = "3 + child_complexity")]
-    async fn renditions(&self, ctx: &Context<'_>) -> Result<Vec<Rendition>> {
+    async fn renditions(&self, ctx: &Context<'_>) -> Result<Option<Vec<Rendition>>> {
         let Some(job) = self.0.job else {
-            return Ok(vec![]);
+            return Ok(Some(vec![]));
         };
         let renditions = app(ctx)?
             .renditions
             .load_one(job)
             .await?
             .unwrap_or_default();
-        Ok(renditions.iter().map(Rendition::from).collect())
+        Ok(Some(renditions.iter().map(Rendition::from).collect()))
     }
 
     /// Where to play it; null before it is playable.
