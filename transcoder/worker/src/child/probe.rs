@@ -34,10 +34,11 @@ pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> 
 
     let tracks = Tracks {
         coverage: Arc::new(Coverage::new(Clock::of(&container))),
+        read_all: GUESSING.contains(&container.as_str()),
         ..Tracks::default()
     };
     let pipeline = open(link, &tracks)?;
-    let looked = look(&pipeline, &tracks, &container, output);
+    let looked = look(&pipeline, &tracks, output);
     let description =
         looked.and_then(|duration_ns| describe(&tracks, container, duration_ns / 1_000_000, spec));
     if pipeline.set_state(gst::State::Null).is_err() {
@@ -55,6 +56,8 @@ struct Tracks {
     unknown: Arc<AtomicBool>,
     coverage: Arc<Coverage>,
     buffers: Arc<AtomicU64>,
+    /// The duration is a guess until all was read.
+    read_all: bool,
 }
 
 fn open(link: &SourceLink, tracks: &Tracks) -> Result<gst::Pipeline, Failure> {
@@ -90,6 +93,10 @@ fn open(link: &SourceLink, tracks: &Tracks) -> Result<gst::Pipeline, Failure> {
 }
 
 impl Tracks {
+    fn all_shown(&self) -> bool {
+        self.complete.load(Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) == 0
+    }
+
     fn add(&self, pipeline: &gst::Pipeline, pad: &gst::Pad) {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
         let awaited = Kind::of(&caps) != Kind::Other;
@@ -106,7 +113,13 @@ impl Tracks {
             if let Some(buffer) = info.buffer() {
                 tracks.coverage.demuxed(pad, buffer, false);
             }
-            gst::PadProbeReturn::Ok
+            if tracks.read_all || !tracks.all_shown() {
+                return gst::PadProbeReturn::Ok;
+            }
+            // Nothing more is to be learnt: the demuxer need not read on.
+            info.data = None;
+            info.flow_res = Err(gst::FlowError::Eos);
+            gst::PadProbeReturn::Handled
         });
         if let Ok(mut pads) = self.pads.lock() {
             pads.push(pad.clone());
@@ -132,17 +145,11 @@ impl Tracks {
 }
 
 /// Lets it run until every track has shown itself; tells the duration in nanoseconds.
-fn look(
-    pipeline: &gst::Pipeline,
-    tracks: &Tracks,
-    container: &str,
-    output: &Output,
-) -> Result<u64, Failure> {
+fn look(pipeline: &gst::Pipeline, tracks: &Tracks, output: &Output) -> Result<u64, Failure> {
     pipeline
         .set_state(gst::State::Playing)
         .map_err(|_| no_decoder())?;
     let bus = pipeline.bus().ok_or_else(|| front_end::missing("bus"))?;
-    let must_read_all = GUESSING.contains(&container);
     let mut complete_at = None;
     let mut told_at = Instant::now();
     loop {
@@ -152,7 +159,7 @@ fn look(
                 gst::MessageView::Error(error) => return Err(failure_of(error)),
                 _ => {
                     let found_ns = tracks.coverage.demuxed_end_ns();
-                    let declared_ns = declared_ns(tracks).filter(|_| !must_read_all);
+                    let declared_ns = declared_ns(tracks).filter(|_| !tracks.read_all);
                     return Ok(declared_ns.unwrap_or(found_ns));
                 }
             }
@@ -164,12 +171,11 @@ fn look(
                 .send(&Head::Progress { units, permille: 0 }, &[])
                 .map_err(|_| Failure::new(Code::ProcessingCrashed, "the worker went away"))?;
         }
-        if must_read_all || !tracks.complete.load(Ordering::SeqCst) {
+        if tracks.read_all || !tracks.complete.load(Ordering::SeqCst) {
             continue;
         }
         let since = *complete_at.get_or_insert_with(Instant::now);
-        let all_shown = tracks.waiting.load(Ordering::SeqCst) == 0;
-        if (all_shown || since.elapsed() > FIRST_BUFFERS_WAIT)
+        if (tracks.all_shown() || since.elapsed() > FIRST_BUFFERS_WAIT)
             && let Some(duration_ns) = declared_ns(tracks)
         {
             return Ok(duration_ns);

@@ -84,6 +84,7 @@ impl Desk {
         (desk, address)
     }
 
+    #[expect(clippy::result_large_err, reason = "the served trait wants it unboxed")]
     fn allowed<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let token = request.metadata().get("authorization");
         if token.and_then(|t| t.to_str().ok()) != Some(&format!("Bearer {TOKEN}")) {
@@ -97,6 +98,7 @@ impl Desk {
         Ok(())
     }
 
+    #[expect(clippy::result_large_err, reason = "the served trait wants it unboxed")]
     fn holds<T>(&self, request: &Request<T>, asked: Option<&Lease>) -> Result<(), Status> {
         self.allowed(request)?;
         if asked != Some(&lease()) || *self.lost.lock().unwrap() {

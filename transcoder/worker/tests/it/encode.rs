@@ -7,7 +7,7 @@ use protocol::{
     AudioSpec, EncodeResult, EncodeSpec, PosterSpec, Segment, VideoTarget, finish_request,
 };
 
-use crate::media::{matroska, mp4, pictures, sound};
+use crate::media::{decoded, matroska, mp4, pictures, sound};
 use crate::worker::Run;
 
 pub fn target(rendition: &str, width: u32, height: u32, fps: &str) -> VideoTarget {
@@ -68,6 +68,16 @@ fn follow_each_other(segments: &[Segment]) {
     }
 }
 
+/// What a player gets: the init segment and all others behind it.
+fn film(run: &Run, rendition: &str) -> Vec<u8> {
+    let init = run.desk.told.lock().unwrap().inits[rendition].name.clone();
+    let mut bytes = run.store.object(&init).to_vec();
+    for segment in run.segments(rendition) {
+        bytes.extend_from_slice(&run.store.object(&segment.name));
+    }
+    bytes
+}
+
 fn samples(segments: &[Segment]) -> u32 {
     segments.iter().map(|segment| segment.samples).sum()
 }
@@ -99,6 +109,7 @@ async fn all_renditions_begin_their_segments_at_the_same_pictures() {
         drop(told);
         assert_eq!(init.timescale, 3000);
         assert!(init.codec.starts_with("avc1.6400"), "{}", init.codec);
+        assert_eq!(decoded(&film(&run, &target.rendition)), (150, 0));
         // What was told is what was stored.
         let stored = fragment::read_init(&run.store.object(&init.name)).unwrap();
         assert_eq!(stored.codec, init.codec);

@@ -54,3 +54,32 @@ pub fn matroska(tracks: &str) -> Bytes {
         "{tracks} matroskamux name=mux ! filesink name=out"
     ))
 }
+
+/// Decodes a film: how many pictures it has, and when the first is shown, in milliseconds.
+pub fn decoded(film: &[u8]) -> (u64, u64) {
+    gst::init().unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let place = folder.path().join("film.mp4");
+    std::fs::write(&place, film).unwrap();
+    let description = format!(
+        "filesrc location={} ! qtdemux ! h264parse ! avdec_h264 ! appsink name=out sync=false",
+        place.display()
+    );
+    let pipeline = gst::parse::launch(&description)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let out = pipeline.by_name("out").unwrap();
+    let out = out.downcast::<gstreamer_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let (mut count, mut first_ms) = (0, u64::MAX);
+    while let Ok(sample) = out.pull_sample() {
+        let segment = sample.segment().unwrap();
+        let segment = segment.downcast_ref::<gst::ClockTime>().unwrap();
+        let at = segment.to_running_time(sample.buffer().unwrap().pts());
+        first_ms = first_ms.min(at.unwrap().mseconds());
+        count += 1;
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    (count, first_ms)
+}
