@@ -2,10 +2,10 @@
 //!
 //! # Invariants
 //!
-//! * At most one conductor acts at a time; the others wait ([`leader`]).
+//! * At most one conductor acts at a time; the others wait (`leader`).
 //! * Nothing reads the whole history at the start: the checkpoint and the open jobs stand in
-//!   tables ([`store`]), and only the streams of open jobs are folded ([`stream`]).
-//! * All appends to a job go through its one [`actor`].
+//!   tables (`store`), and only the streams of open jobs are folded (`stream`).
+//! * All appends to a job go through its one `actor`.
 //! * Killed between any two lines and started again, it does what is left to do, once.
 
 mod actor;
