@@ -6,18 +6,15 @@
 //! * "Done" is reported only after every output is stored and published.
 //! * A child that shows no sign of life for the stall time is killed, group and all.
 
-use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
+use anyhow::Context;
 use prost::Message;
-use protocol::task::Spec;
-use protocol::{FinishRequest, Init, Lease, Segment, Task, finish_request};
+use protocol::{FinishRequest, Lease, Task, finish_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{ChildStderr, ChildStdin};
@@ -26,12 +23,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Code, Failure};
+use crate::frames::{Last, frames, published};
 use crate::launch::{Launched, Launcher};
 use crate::lease;
 use crate::link::Link;
-use crate::outputs::{self, Made, OutputError, Outputs};
+use crate::outputs::{self, OutputError, Outputs};
 use crate::source::{self, SourceReader};
-use crate::wire::{self, Head};
 
 /// Objects waiting to be stored; the child waits behind them.
 const MADE_MAX: usize = 2;
@@ -137,10 +134,10 @@ async fn report(link: &Link, lease: &Lease, outcome: Outcome, patience: Duration
 
 /// Signs of life: reads of the source and frames of the child.
 #[derive(Clone, Default)]
-struct Life(Arc<AtomicU64>);
+pub(crate) struct Life(Arc<AtomicU64>);
 
 impl Life {
-    fn note(&self) {
+    pub(crate) fn note(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -286,173 +283,6 @@ async fn exit(launched: &mut Launched) -> anyhow::Result<ExitStatus> {
         .wait()
         .await
         .context("failed to wait for the child")
-}
-
-/// How many segments of each rendition are published already; also: which may come.
-fn published(task: &Task) -> anyhow::Result<HashMap<String, u32>> {
-    let spec = task.spec.as_ref().context("a task without a spec")?;
-    Ok(match spec {
-        Spec::Probe(_) | Spec::Poster(_) => HashMap::new(),
-        Spec::Encode(spec) => {
-            let targets = spec.targets.iter();
-            targets
-                .map(|t| (t.rendition.clone(), t.published))
-                .collect()
-        }
-        Spec::Audio(spec) => HashMap::from([(spec.rendition.clone(), spec.published)]),
-    })
-}
-
-/// The child's last word.
-enum Last {
-    Done(FinishRequest),
-    Failed(Failure),
-    /// It hung up without one.
-    Nothing,
-    /// It said something that it must not.
-    Nonsense(String),
-}
-
-/// Takes the child's frames until its last word, or until it hangs up.
-async fn frames(
-    mut output: UnixStream,
-    made: mpsc::Sender<Made>,
-    life: &Life,
-    permille: &AtomicU32,
-    published: &HashMap<String, u32>,
-) -> Last {
-    let mut next: HashMap<String, u32> = HashMap::new();
-    let mut units_seen = 0;
-    loop {
-        let (head, body) = match frame(&mut output).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Last::Nothing,
-            Err(error) => return Last::Nonsense(format!("{error:#}")),
-        };
-        let object = match head {
-            Head::Progress {
-                units,
-                permille: done,
-            } => {
-                if units > units_seen {
-                    units_seen = units;
-                    life.note();
-                }
-                permille.store(done.min(999), Ordering::Relaxed);
-                continue;
-            }
-            Head::Done => {
-                return match FinishRequest::decode(body) {
-                    Ok(finish) => Last::Done(finish),
-                    Err(error) => Last::Nonsense(error.to_string()),
-                };
-            }
-            Head::Failed { failure } => {
-                return Last::Failed(Failure::new(failure.code, failure.message));
-            }
-            Head::Findings { .. } => return Last::Nonsense("findings in a task".to_owned()),
-            Head::Init { .. } | Head::Segment { .. } | Head::Poster { .. } => {
-                object(head, body, published, &mut next)
-            }
-        };
-        life.note();
-        match object {
-            Ok(Some(object)) => {
-                // A closed channel means that storing failed, and storing says why.
-                if made.send(object).await.is_err() {
-                    return Last::Nothing;
-                }
-                life.note();
-            }
-            Ok(None) => {}
-            Err(error) => return Last::Nonsense(format!("{error:#}")),
-        }
-    }
-}
-
-async fn frame(output: &mut UnixStream) -> anyhow::Result<Option<(Head, Bytes)>> {
-    let mut start = [0u8; 8];
-    if output.read_exact(&mut start).await.is_err() {
-        return Ok(None);
-    }
-    let (head_len, body_len) = wire::split_pair(start);
-    ensure!(
-        head_len <= wire::HEAD_BYTES_MAX && body_len <= wire::BODY_BYTES_MAX,
-        "a frame larger than allowed"
-    );
-    let mut head = vec![0u8; head_len as usize];
-    let mut body = vec![0u8; body_len as usize];
-    let read = async {
-        output.read_exact(&mut head).await?;
-        output.read_exact(&mut body).await
-    };
-    if read.await.is_err() {
-        return Ok(None);
-    }
-    let head = serde_json::from_slice(&head).context("a frame that is no JSON")?;
-    Ok(Some((head, body.into())))
-}
-
-/// What to store of this frame; nothing of a segment that is already published.
-fn object(
-    head: Head,
-    bytes: Bytes,
-    published: &HashMap<String, u32>,
-    next: &mut HashMap<String, u32>,
-) -> anyhow::Result<Option<Made>> {
-    let size_bytes = bytes.len() as u64;
-    match head {
-        Head::Init {
-            rendition,
-            codec,
-            timescale,
-        } => {
-            ensure!(published.contains_key(&rendition), "an unknown rendition");
-            let init = Init {
-                name: outputs::init_name(&rendition),
-                size_bytes,
-                codec,
-                timescale,
-            };
-            Ok(Some(Made::Init {
-                rendition,
-                init,
-                bytes,
-            }))
-        }
-        Head::Segment {
-            rendition,
-            index,
-            time,
-            duration,
-            samples,
-        } => {
-            let from = *published.get(&rendition).context("an unknown rendition")?;
-            let expected = next.entry(rendition.clone()).or_insert(0);
-            ensure!(index == *expected, "segment {index} instead of {expected}");
-            *expected += 1;
-            if index < from {
-                return Ok(None);
-            }
-            let segment = Segment {
-                name: outputs::segment_name(&rendition, index),
-                size_bytes,
-                time,
-                duration,
-                samples,
-            };
-            Ok(Some(Made::Segment {
-                rendition,
-                index,
-                segment,
-                bytes,
-            }))
-        }
-        Head::Poster { .. } => Ok(Some(Made::Poster { bytes })),
-        Head::Progress { .. } | Head::Done | Head::Failed { .. } | Head::Findings { .. } => {
-            bail!("not an object")
-        }
-    }
 }
 
 fn verdict(last: Last, status: ExitStatus, messages: &str, oom_kills: u64) -> Outcome {

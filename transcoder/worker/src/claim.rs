@@ -53,6 +53,8 @@ pub async fn work(
         pause = first_pause();
         request_id = Uuid::new_v4().to_string();
         let Some(task) = task else {
+            // The conductor holds a claim open; one that does not is not asked in a rush.
+            sleep(pause).await;
             continue;
         };
         let ended = attempt::run(&link, &launcher, task, settings.stall, &stop).await;

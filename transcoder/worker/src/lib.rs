@@ -21,6 +21,7 @@ pub mod link;
 pub mod wire;
 
 mod attempt;
+mod frames;
 mod lease;
 mod outputs;
 mod source;

@@ -77,6 +77,20 @@ async fn a_lost_lease_ends_everything_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_stop_takes_its_child_along() {
+    let (spec, source) = long();
+    let mut run = Run::begin(spec, source).await;
+    run.until(|told| !told.segments.is_empty()).await;
+    let child = run.child().await;
+    let worker = nix::unistd::Pid::from_raw(run.worker.id().unwrap() as i32);
+    nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let stopped = tokio::time::timeout(std::time::Duration::from_secs(10), run.worker.wait()).await;
+    assert!(stopped.expect("the worker goes on").unwrap().success());
+    assert!(run.desk.told.lock().unwrap().end.is_none());
+    gone(child).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_child_dies_with_its_parent() {
     let (spec, source) = long();
     let mut run = Run::begin(spec, source).await;
@@ -117,12 +131,8 @@ async fn a_source_that_changed_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_token_ends_the_worker() {
-    let mut command = crate::worker::program();
-    let prepared = Run::prepare(probe(), Bytes::from_static(b"x"), 0).await;
-    let run = prepared.start();
-    drop(run);
-    let status = command
+async fn a_worker_without_a_token_does_not_start() {
+    let status = crate::worker::program()
         .args(["--once", "--conductor", "http://127.0.0.1:9"])
         .env_remove("KINOLOG_WORKER_TOKEN")
         .status()

@@ -1,0 +1,190 @@
+//! What the child says, checked before it is believed.
+//!
+//! # Invariants
+//!
+//! * Only renditions of the task are taken, and their segments in order.
+//! * A segment that an earlier attempt published is let go.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use prost::Message;
+use protocol::task::Spec;
+use protocol::{FinishRequest, Init, Segment, Task};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+
+use crate::attempt::Life;
+use crate::failure::Failure;
+use crate::outputs::{self, Made};
+use crate::wire::{self, Head};
+
+/// How many segments of each rendition are published already; also: which may come.
+pub(crate) fn published(task: &Task) -> anyhow::Result<HashMap<String, u32>> {
+    let spec = task.spec.as_ref().context("a task without a spec")?;
+    Ok(match spec {
+        Spec::Probe(_) | Spec::Poster(_) => HashMap::new(),
+        Spec::Encode(spec) => {
+            let targets = spec.targets.iter();
+            targets
+                .map(|t| (t.rendition.clone(), t.published))
+                .collect()
+        }
+        Spec::Audio(spec) => HashMap::from([(spec.rendition.clone(), spec.published)]),
+    })
+}
+
+/// The child's last word.
+pub(crate) enum Last {
+    Done(FinishRequest),
+    Failed(Failure),
+    /// It hung up without one.
+    Nothing,
+    /// It said something that it must not.
+    Nonsense(String),
+}
+
+/// Takes the child's frames until its last word, or until it hangs up.
+pub(crate) async fn frames(
+    mut output: UnixStream,
+    made: mpsc::Sender<Made>,
+    life: &Life,
+    permille: &AtomicU32,
+    published: &HashMap<String, u32>,
+) -> Last {
+    let mut next: HashMap<String, u32> = HashMap::new();
+    let mut units_seen = 0;
+    loop {
+        let (head, body) = match frame(&mut output).await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Last::Nothing,
+            Err(error) => return Last::Nonsense(format!("{error:#}")),
+        };
+        let object = match head {
+            Head::Progress {
+                units,
+                permille: done,
+            } => {
+                if units > units_seen {
+                    units_seen = units;
+                    life.note();
+                }
+                permille.store(done.min(999), Ordering::Relaxed);
+                continue;
+            }
+            Head::Done => {
+                return match FinishRequest::decode(body) {
+                    Ok(finish) => Last::Done(finish),
+                    Err(error) => Last::Nonsense(error.to_string()),
+                };
+            }
+            Head::Failed { failure } => {
+                return Last::Failed(Failure::new(failure.code, failure.message));
+            }
+            Head::Findings { .. } => return Last::Nonsense("findings in a task".to_owned()),
+            Head::Init { .. } | Head::Segment { .. } | Head::Poster { .. } => {
+                object(head, body, published, &mut next)
+            }
+        };
+        life.note();
+        match object {
+            Ok(Some(object)) => {
+                // A closed channel means that storing failed, and storing says why.
+                if made.send(object).await.is_err() {
+                    return Last::Nothing;
+                }
+                life.note();
+            }
+            Ok(None) => {}
+            Err(error) => return Last::Nonsense(format!("{error:#}")),
+        }
+    }
+}
+
+async fn frame(output: &mut UnixStream) -> anyhow::Result<Option<(Head, Bytes)>> {
+    let mut start = [0u8; 8];
+    if output.read_exact(&mut start).await.is_err() {
+        return Ok(None);
+    }
+    let (head_len, body_len) = wire::split_pair(start);
+    ensure!(
+        head_len <= wire::HEAD_BYTES_MAX && body_len <= wire::BODY_BYTES_MAX,
+        "a frame larger than allowed"
+    );
+    let mut head = vec![0u8; head_len as usize];
+    let mut body = vec![0u8; body_len as usize];
+    let read = async {
+        output.read_exact(&mut head).await?;
+        output.read_exact(&mut body).await
+    };
+    if read.await.is_err() {
+        return Ok(None);
+    }
+    let head = serde_json::from_slice(&head).context("a frame that is no JSON")?;
+    Ok(Some((head, body.into())))
+}
+
+/// What to store of this frame; nothing of a segment that is already published.
+fn object(
+    head: Head,
+    bytes: Bytes,
+    published: &HashMap<String, u32>,
+    next: &mut HashMap<String, u32>,
+) -> anyhow::Result<Option<Made>> {
+    let size_bytes = bytes.len() as u64;
+    match head {
+        Head::Init {
+            rendition,
+            codec,
+            timescale,
+        } => {
+            ensure!(published.contains_key(&rendition), "an unknown rendition");
+            let init = Init {
+                name: outputs::init_name(&rendition),
+                size_bytes,
+                codec,
+                timescale,
+            };
+            Ok(Some(Made::Init {
+                rendition,
+                init,
+                bytes,
+            }))
+        }
+        Head::Segment {
+            rendition,
+            index,
+            time,
+            duration,
+            samples,
+        } => {
+            let from = *published.get(&rendition).context("an unknown rendition")?;
+            let expected = next.entry(rendition.clone()).or_insert(0);
+            ensure!(index == *expected, "segment {index} instead of {expected}");
+            *expected += 1;
+            if index < from {
+                return Ok(None);
+            }
+            let segment = Segment {
+                name: outputs::segment_name(&rendition, index),
+                size_bytes,
+                time,
+                duration,
+                samples,
+            };
+            Ok(Some(Made::Segment {
+                rendition,
+                index,
+                segment,
+                bytes,
+            }))
+        }
+        Head::Poster { .. } => Ok(Some(Made::Poster { bytes })),
+        Head::Progress { .. } | Head::Done | Head::Failed { .. } | Head::Findings { .. } => {
+            bail!("not an object")
+        }
+    }
+}
