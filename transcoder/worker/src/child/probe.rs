@@ -281,7 +281,8 @@ fn video_of(pad: &gst::Pad, caps: &gst::CapsRef, spec: &ProbeSpec) -> Result<Vid
         ));
     }
     let (par_num, par_den) = fraction("pixel-aspect-ratio").unwrap_or((1, 1));
-    let (frame_rate_num, frame_rate_den) = fraction("framerate").unwrap_or((0, 1));
+    let rate = fraction("framerate").unwrap_or((0, 1));
+    let (frame_rate_num, frame_rate_den) = usual_rate(rate);
     let rotation = rotation(pad);
     let square = (u64::from(width) * u64::from(par_num) / u64::from(par_den)).max(1) as u32;
     let (display_width, display_height) = match rotation {
@@ -303,6 +304,30 @@ fn video_of(pad: &gst::Pad, caps: &gst::CapsRef, spec: &ProbeSpec) -> Result<Vid
     };
     too_large(&found, spec)?;
     Ok(found)
+}
+
+/// Rates that cameras and editors make.
+const USUAL_RATES: &[(u32, u32)] = &[
+    (24_000, 1001),
+    (24, 1),
+    (25, 1),
+    (30_000, 1001),
+    (30, 1),
+    (48, 1),
+    (50, 1),
+    (60_000, 1001),
+    (60, 1),
+];
+
+/// The usual rate this one means. Demuxers tell the average, which one long picture at the
+/// end lowers: to take it at its word would drop pictures.
+fn usual_rate(rate: (u32, u32)) -> (u32, u32) {
+    let told = f64::from(rate.0) / f64::from(rate.1.max(1));
+    let means = |usual: &&(u32, u32)| {
+        let ratio = f64::from(usual.0) / f64::from(usual.1) / told;
+        (0.9995..=1.01).contains(&ratio)
+    };
+    USUAL_RATES.iter().find(means).copied().unwrap_or(rate)
 }
 
 /// The limit is a rectangle that may stand upright.
@@ -363,4 +388,19 @@ fn rotation(pad: &gst::Pad) -> u32 {
         std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
     });
     rotation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_rate_means_the_usual_one_above_it() {
+        assert_eq!(usual_rate((119, 4)), (30_000, 1001));
+        assert_eq!(usual_rate((2997, 100)), (30_000, 1001));
+        assert_eq!(usual_rate((30, 1)), (30, 1));
+        assert_eq!(usual_rate((24, 1)), (24, 1));
+        assert_eq!(usual_rate((15, 1)), (15, 1));
+        assert_eq!(usual_rate((0, 1)), (0, 1));
+    }
 }
