@@ -90,7 +90,7 @@ pub fn write_schema() -> io::Result<ExitCode> {
 }
 
 fn schema_path() -> PathBuf {
-    root().join("api/schema.graphql")
+    root().join("schema.graphql")
 }
 
 fn served_schema() -> io::Result<String> {

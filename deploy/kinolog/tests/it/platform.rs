@@ -139,13 +139,6 @@ pub fn kinolog() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_kinolog"))
 }
 
-/// A program of ours beside `kinolog`, as `cargo xtask test` builds it.
-pub fn program(name: &str) -> PathBuf {
-    let path = kinolog().with_file_name(name);
-    assert!(path.exists(), "{name} is not built; run `cargo xtask test`");
-    path
-}
-
 pub fn target() -> PathBuf {
     kinolog()
         .parent()
