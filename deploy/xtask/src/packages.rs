@@ -13,12 +13,11 @@ use std::{
 };
 
 /// To build and to run.
-const PLATFORM: [&str; 14] = [
+const PLATFORM: &[&str] = &[
     "ca-certificates",
     "pkg-config",
     "libgstreamer1.0-dev",
     "libgstreamer-plugins-base1.0-dev",
-    "libgstreamer-plugins-bad1.0-dev",
     "gstreamer1.0-tools",
     "gstreamer1.0-plugins-base",
     "gstreamer1.0-plugins-good",
@@ -31,7 +30,7 @@ const PLATFORM: [&str; 14] = [
 ];
 
 /// To test as well: a browser, and Python for an official client of the event store.
-const TESTS: [&str; 3] = ["chromium", "python3", "python3-venv"];
+const TESTS: &[&str] = &["chromium", "python3", "python3-venv"];
 
 /// `$@` are the packages. Services stay off while it runs.
 const INSTALL: &str = r#"
@@ -69,12 +68,12 @@ $get install --no-install-recommends "$@"
 
 /// Installs what is missing to run a platform. `Some`: it cannot, and this is the exit code.
 pub fn for_platform() -> Option<ExitCode> {
-    install(missing(&PLATFORM))
+    install(missing(PLATFORM))
 }
 
 /// Installs what is missing to run the tests.
 pub fn for_tests() -> Option<ExitCode> {
-    let mut wanted = [&PLATFORM[..], &TESTS[..]].concat();
+    let mut wanted = [PLATFORM, TESTS].concat();
     // Debian's npm conflicts with a node that came from elsewhere.
     if !on_path("npm") {
         wanted.push("npm");
