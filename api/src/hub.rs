@@ -180,3 +180,50 @@ async fn announced(wakes: &mut tokio::sync::broadcast::Receiver<Wake>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        id::{Owner, VideoId},
+        video::{Status, Visibility},
+    };
+    use projections::announcements::Kind;
+
+    use super::*;
+
+    fn announcement(commit: u64) -> Announcement {
+        Announcement {
+            commit,
+            kind: Kind::Ready,
+            video: VideoId::default(),
+            owner: Owner::default(),
+            visibility: Visibility::Public,
+            title: String::new(),
+            status: Status::Ready,
+            at_ms: 0,
+            duration_ms: None,
+            width: None,
+            height: None,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_full_ring_lets_go_of_the_oldest_and_says_so() {
+        let mut ring = Ring {
+            floor: Some(5),
+            ..Ring::default()
+        };
+        assert_eq!(ring.head(), Some(5));
+        for number in 0..RING_MAX as u64 + 2 {
+            ring.push(announcement(10 + number));
+        }
+        assert_eq!(ring.items.len(), RING_MAX);
+        // The two oldest are in the table only: whoever has not seen them is sent there.
+        assert_eq!(ring.floor, Some(11));
+        assert_eq!(ring.after(11)[0].commit, 12);
+        assert_eq!(ring.after(11).len(), BATCH_MAX);
+        assert_eq!(ring.head(), Some(10 + RING_MAX as u64 + 1));
+        assert!(ring.after(10 + RING_MAX as u64 + 1).is_empty());
+    }
+}

@@ -59,7 +59,7 @@ enum Said {
     Pong {},
     Subscribe {
         id: String,
-        payload: Request,
+        payload: Box<Request>,
     },
     Complete {
         id: String,
@@ -174,7 +174,7 @@ impl Connection {
                 Ok(self.line.say(&pong).await?)
             }
             Said::Pong {} => Ok(()),
-            Said::Subscribe { id, payload } => self.subscribe(id, payload).await,
+            Said::Subscribe { id, payload } => self.subscribe(id, *payload).await,
             Said::Complete { id } => {
                 self.operations.remove(&id);
                 Ok(())

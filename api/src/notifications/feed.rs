@@ -175,13 +175,11 @@ impl Feed {
         let Of::Videos(videos) = &self.of else {
             return Ok(());
         };
+        let mut is_behind = false;
         if wait_for_catalogue {
-            // If it does not get there, what is not in it yet is not there yet.
-            let reached = self
-                .app
-                .reader
-                .wait_for(Model::Catalogue, self.cursor, CATALOGUE_WAIT);
-            reached.await.map_err(internal("wait for the catalogue"))?;
+            let reader = &self.app.reader;
+            let waited = reader.wait_for(Model::Catalogue, self.cursor, CATALOGUE_WAIT);
+            is_behind = !waited.await.map_err(internal("wait for the catalogue"))?;
         }
         let ids: Vec<VideoId> = videos.iter().copied().collect();
         for ids in ids.chunks(catalogue::PAGE_MAX) {
@@ -192,9 +190,15 @@ impl Feed {
                 let visible = found.iter().any(|video| {
                     video.id == *id && self.viewer.sees(&video.owner, video.details.visibility)
                 });
-                if !visible {
-                    return Err(no_such_video(&id.to_string()));
+                if visible {
+                    continue;
                 }
+                // It may be there, in what the catalogue has not seen yet.
+                if is_behind {
+                    let missing = "the catalogue is behind the cursor";
+                    return Err(internal(format!("look up video {id}"))(missing));
+                }
+                return Err(no_such_video(&id.to_string()));
             }
         }
         Ok(())

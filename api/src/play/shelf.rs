@@ -30,7 +30,7 @@ const KEYS_MAX: u64 = 1_000_000;
 /// How long an entry that may still change is believed without a wake-up.
 const GROWING_TTL: Duration = Duration::from_secs(1);
 /// How long a complete one is.
-const COMPLETE_TTL: Duration = Duration::from_secs(30);
+const COMPLETE_TTL: Duration = Duration::from_secs(10);
 
 /// A video as players see it.
 pub(crate) struct Shelved {

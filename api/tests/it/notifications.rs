@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::video::Visibility;
 use eventlog::{Epoch, Position};
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
 use crate::{
     life::{Life, reach},
@@ -202,7 +203,16 @@ fn a_cursor_of_another_log_or_from_too_long_ago_has_expired() {
             epoch: Epoch(epoch.0 ^ 1),
             commit: 1,
         };
+        // As if everything up to the first position had grown too old.
+        let mut database = PgConnection::connect(&platform.config.postgres_url)
+            .await
+            .unwrap();
+        sqlx::query("update announcements_g1.horizon set pruned_to = 1")
+            .execute(&mut database)
+            .await
+            .unwrap();
         for (after, expected) in [
+            (epoch.at(0).to_string(), "CURSOR_EXPIRED"),
             (foreign.to_string(), "CURSOR_EXPIRED"),
             ("garbage".to_owned(), "INVALID"),
         ] {
