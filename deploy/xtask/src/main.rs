@@ -30,7 +30,7 @@ cargo xtask COMMAND
   tidy [--root DIR]
                  check the invariants of the architecture
   schema         write schema.graphql anew
-  sqlx           write the descriptions of all SQL queries anew
+  sqlx [--check] write the descriptions of all SQL queries anew, or check them
 ";
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         "readme" => readme::alone(),
         "tidy" => tidy::run(rest),
         "schema" => checks::write_schema(),
-        "sqlx" => sqlx::write(),
+        "sqlx" => sqlx::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(ExitCode::SUCCESS)
