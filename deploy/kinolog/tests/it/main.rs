@@ -10,3 +10,4 @@ mod kill;
 mod media;
 mod platform;
 mod rebuild;
+mod supervisor;
