@@ -238,7 +238,13 @@ async fn look_once(app: &App, id: VideoId, actor: String) -> Result<Looked, Refu
     let loaded = app.log.load::<Video>(id).await.map_err(of_log(id))?;
     let video = loaded.state;
     match video.status {
-        Status::Unknown | Status::Deleted => return Ok(Looked::Unknown),
+        Status::Unknown => return Ok(Looked::Unknown),
+        Status::Deleted => {
+            // An address limits when a PUT begins, not when it ends: this one ended after the deletion.
+            let erased = app.objects.delete(&source_key(id)).await;
+            erased.map_err(internal(format!("erase the source of {id}")))?;
+            return Ok(Looked::Unknown);
+        }
         Status::Uploading => {}
         Status::Processing | Status::Ready | Status::Failed | Status::Expired => {
             return Ok(Looked::Recorded(Box::new(Executed {

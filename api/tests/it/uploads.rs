@@ -76,6 +76,7 @@ async fn becomes(platform: &Platform, video: &str, type_name: &str) {
 const REQUESTED: &str = "video.upload-requested.v1";
 const COMPLETED: &str = "video.upload-completed.v1";
 const REJECTED: &str = "video.upload-rejected.v1";
+const DELETED: &str = "video.deleted.v1";
 
 #[test]
 fn a_file_that_arrives_is_accepted_once_whoever_says_so() {
@@ -108,6 +109,29 @@ fn a_file_that_arrives_is_accepted_once_whoever_says_so() {
         // The store refuses to take another file in its place.
         assert_eq!(put(platform, &created["upload"], b"other").await, 412);
         assert_eq!(complete(platform, &ada, video).await, first);
+    });
+}
+
+#[test]
+fn a_file_that_arrives_after_its_video_was_deleted_is_erased() {
+    test(async |platform| {
+        let ada = person("uploads-deleted");
+        let created = create(platform, &ada, json!({"sizeBytes": 5})).await;
+        let video = id(&created);
+        let delete = "mutation($input: DeleteVideoInput!) { deleteVideo(input: $input) { userErrors { code } } }";
+        let input = json!({"input": {"videoId": video}});
+        let deleted = platform.data(Some(&ada), delete, input).await["deleteVideo"].clone();
+        assert_eq!(deleted["userErrors"], json!([]));
+
+        // The address still works.
+        assert_eq!(put(platform, &created["upload"], b"hello").await, 200);
+        let key = format!("sources/{video}/original");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while platform.objects.head(&key).await.unwrap().is_some() {
+            assert!(tokio::time::Instant::now() < deadline, "it stays");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(history(platform, video).await, [REQUESTED, DELETED]);
     });
 }
 
