@@ -2,22 +2,23 @@
 //!
 //! # Invariants
 //!
-//! * A document is measured before anything of it is executed.
+//! * A document is measured before anything of it is executed, and walked with a maximum of steps
+//!   before anyone else follows its fragments.
 //! * Questions about the schema may be as deep as tools ask them, but lists within lists of
 //!   them are not: a short document could ask for megabytes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::{
-    ServerError, ServerResult, ValidationResult, Variables,
-    extensions::{Extension, ExtensionContext, NextParseQuery, NextValidation},
+    Request, ServerError, ServerResult, ValidationResult,
+    extensions::{Extension, ExtensionContext, NextPrepareRequest, NextValidation},
     parser::types::{ExecutableDocument, Selection, SelectionSet},
 };
 use async_trait::async_trait;
 
 use crate::{
     error::{ApiError, Code},
-    graphql::server_error,
+    graphql::{RECURSION_MAX, server_error},
 };
 
 pub(crate) const DEPTH_MAX: usize = 12;
@@ -28,6 +29,8 @@ const INTROSPECTION_DEPTH_MAX: usize = 20;
 const INTROSPECTION_LISTS_MAX: usize = 2;
 /// Selections looked at, fragments counted each time they are spread.
 const STEPS_MAX: usize = 10_000;
+/// Fragments of one document: the validation follows also those that nothing asks for.
+const FRAGMENTS_MAX: usize = 200;
 
 /// One request's document.
 #[derive(Default)]
@@ -37,22 +40,23 @@ pub(crate) struct Limits {
 
 #[async_trait]
 impl Extension for Limits {
-    async fn parse_query(
+    /// The parser's own checks expand every spread, and count no steps: they come after this.
+    async fn prepare_request(
         &self,
         ctx: &ExtensionContext<'_>,
-        query: &str,
-        variables: &Variables,
-        next: NextParseQuery<'_>,
-    ) -> ServerResult<ExecutableDocument> {
-        let document = next.run(ctx, query, variables).await?;
-        let mut walk = Walk {
-            document: &document,
-            steps: 0,
-        };
+        mut request: Request,
+        next: NextPrepareRequest<'_>,
+    ) -> ServerResult<Request> {
+        let document = request.parsed_query()?;
+        if document.fragments.len() > FRAGMENTS_MAX {
+            let error = exceeded(format!("at most {FRAGMENTS_MAX} fragments"));
+            return Err(server_error(&error));
+        }
+        let mut walk = Walk { document, steps: 0 };
         let mut schema_only = true;
         for (_, operation) in document.operations.iter() {
             let selections = &operation.node.selection_set.node;
-            walk.lists(selections, 0)
+            walk.selections(selections, 0, 0)
                 .map_err(|error| server_error(&error))?;
             schema_only &= selections.items.iter().all(|item| match &item.node {
                 Selection::Field(field) => field.node.name.node.starts_with("__"),
@@ -61,7 +65,7 @@ impl Extension for Limits {
         }
         self.asks_for_schema_only
             .store(schema_only, Ordering::Relaxed);
-        Ok(document)
+        next.run(ctx, request).await
     }
 
     async fn validation(
@@ -101,8 +105,19 @@ struct Walk<'d> {
 }
 
 impl<'d> Walk<'d> {
-    /// Refuses lists of the schema within too many others. `within` is how many there are already.
-    fn lists(&mut self, selections: &'d SelectionSet, within: usize) -> Result<(), ApiError> {
+    /// Refuses what is too large or too deep, and lists of the schema within too many others.
+    /// `within` is how many of these there are already.
+    fn selections(
+        &mut self,
+        selections: &'d SelectionSet,
+        depth: usize,
+        within: usize,
+    ) -> Result<(), ApiError> {
+        if depth > RECURSION_MAX {
+            return Err(exceeded(format!(
+                "the query is more than {RECURSION_MAX} levels deep, or its fragments go round in a circle"
+            )));
+        }
         for item in &selections.items {
             self.steps += 1;
             if self.steps > STEPS_MAX {
@@ -118,16 +133,16 @@ impl<'d> Walk<'d> {
                     if within > INTROSPECTION_LISTS_MAX {
                         return Err(exceeded("the query follows the schema too far into itself"));
                     }
-                    self.lists(&field.node.selection_set.node, within)?;
+                    self.selections(&field.node.selection_set.node, depth + 1, within)?;
                 }
                 Selection::InlineFragment(fragment) => {
-                    self.lists(&fragment.node.selection_set.node, within)?;
+                    self.selections(&fragment.node.selection_set.node, depth + 1, within)?;
                 }
                 Selection::FragmentSpread(spread) => {
                     let name = &spread.node.fragment_name.node;
-                    // An unknown one is for the validation to refuse; a cycle ends at the maximum of steps.
+                    // An unknown one is for the validation to refuse; a cycle ends at the maximum of depth.
                     if let Some(fragment) = self.document.fragments.get(name) {
-                        self.lists(&fragment.node.selection_set.node, within)?;
+                        self.selections(&fragment.node.selection_set.node, depth + 1, within)?;
                     }
                 }
             }

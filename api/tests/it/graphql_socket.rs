@@ -79,6 +79,22 @@ fn a_video_is_watched_through_its_life() {
 }
 
 #[test]
+fn a_document_that_explodes_is_refused_here_too() {
+    test(async |platform| {
+        let mut socket = initialised(&platform.api, json!({})).await;
+        for (name, bomb) in crate::requests::bombs() {
+            subscribe(&mut socket, name, &bomb, json!({})).await;
+            let error = socket.hear().await;
+            assert_eq!(
+                (&error["type"], &error["id"]),
+                (&json!("error"), &json!(name))
+            );
+            assert_eq!(error["payload"][0]["extensions"]["code"], "LIMIT_EXCEEDED");
+        }
+    });
+}
+
+#[test]
 fn announcements_go_on_where_one_left() {
     test(async |platform| {
         let owner = "gqlws-announced";

@@ -126,6 +126,39 @@ fn a_document_has_maxima() {
     });
 }
 
+/// Documents that would keep a thread for ever, or overflow its stack.
+pub fn bombs() -> Vec<(&'static str, String)> {
+    let mut fanned = String::from("{ ...f0 } fragment f20 on Query { __typename }");
+    for number in 0..20 {
+        let spreads = format!("...f{} ", number + 1).repeat(200);
+        fanned += &format!(" fragment f{number} on Query {{ {spreads}}}");
+    }
+    let mut chained = String::from("{ __typename }");
+    for number in 0..7_000 {
+        chained += &format!("fragment f{number} on Query{{...f{}}}", number + 1);
+    }
+    vec![
+        ("fanned out", fanned),
+        (
+            "a cycle",
+            "{ ...A } fragment A on Query { ...A }".to_owned(),
+        ),
+        ("a chain that nothing asks for", chained),
+    ]
+}
+
+#[test]
+fn a_document_that_explodes_is_refused_at_once() {
+    test(async |platform| {
+        for (name, bomb) in bombs() {
+            let asking = platform.ask(None, &bomb, json!({}));
+            let answer = tokio::time::timeout(Duration::from_secs(10), asking).await;
+            let answer = answer.expect(name);
+            assert_eq!(code(&answer), "LIMIT_EXCEEDED", "{name}");
+        }
+    });
+}
+
 #[test]
 fn the_usual_tools_can_read_the_schema() {
     test(async |platform| {
