@@ -5,6 +5,7 @@
 //! * Exactly one end is reported, and none after the lease is lost.
 //! * "Done" is reported only after every output is stored and published.
 //! * A child that shows no sign of life for the stall time is killed, group and all.
+//! * No attempt goes on for ever: signs of life are the child's word, its deadline is ours.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -14,13 +15,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prost::Message;
+use protocol::task::Spec;
 use protocol::{FinishRequest, Lease, Task, finish_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{ChildStderr, ChildStdin};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::failure::{Code, Failure};
 use crate::frames::{Last, frames, published};
@@ -36,6 +39,36 @@ const MADE_MAX: usize = 2;
 const MESSAGES_BYTES_MAX: usize = 16 << 10;
 /// How long the child may take to end after its last word.
 const EXIT_WAIT: Duration = Duration::from_secs(5);
+/// How long its messages may take to end after it is gone.
+const MESSAGES_WAIT: Duration = Duration::from_secs(1);
+/// Time of an attempt per time of the film: many times what a loaded machine needs.
+const TIME_PER_DURATION: u32 = 40;
+/// And per size of the source: the slowest store that a whole film is still read from.
+const SOURCE_BYTES_PER_SECOND: u64 = 1 << 20;
+
+/// How long a child may go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Without a sign of life.
+    pub stall: Duration,
+    /// In all, on top of what the length and the size of the source allow.
+    pub base: Duration,
+}
+
+impl Patience {
+    fn in_all(&self, task: &Task) -> Duration {
+        let duration_ms = match &task.spec {
+            Some(Spec::Encode(spec)) => spec.duration_ms,
+            Some(Spec::Audio(spec)) => spec.duration_ms,
+            Some(Spec::Probe(_) | Spec::Poster(_)) | None => 0,
+        };
+        let size = task.source.as_ref().map_or(0, |source| source.size_bytes);
+        Duration::from_millis(duration_ms)
+            .saturating_mul(TIME_PER_DURATION)
+            .saturating_add(Duration::from_secs(size / SOURCE_BYTES_PER_SECOND))
+            .saturating_add(self.base)
+    }
+}
 
 /// How an attempt ended.
 pub(crate) enum Ended {
@@ -58,7 +91,7 @@ pub(crate) async fn run(
     link: &Link,
     launcher: &Launcher,
     task: Task,
-    stall: Duration,
+    allowed: Patience,
     stop: &CancellationToken,
 ) -> Ended {
     let lease = task.lease.clone().unwrap_or_default();
@@ -74,7 +107,7 @@ pub(crate) async fn run(
     let beat = Duration::from_millis(task.heartbeat_ms.into());
     let kept = lease::keep(link, &lease, patience, beat, Arc::clone(&permille));
     let outcome = tokio::select! {
-        worked = work(link, launcher, task, stall, &permille, patience) => {
+        worked = work(link, launcher, task, allowed, &permille, patience) => {
             worked.unwrap_or_else(|error| {
                 tracing::error!("failed to run {}: {error:#}", lease.task);
                 Outcome::Failed(Failure::new(Code::ProcessingCrashed, "the worker failed to run the task"))
@@ -161,13 +194,14 @@ async fn work(
     link: &Link,
     launcher: &Launcher,
     mut task: Task,
-    stall: Duration,
+    allowed: Patience,
     permille: &AtomicU32,
     patience: Duration,
 ) -> anyhow::Result<Outcome> {
     let lease = task.lease.clone().context("a task without a lease")?;
     let source = task.source.clone().context("a task without a source")?;
     let published = published(&task)?;
+    let in_all = allowed.in_all(&task);
     let http = source::http()?;
     let reader = SourceReader::new(http.clone(), link.clone(), lease.clone(), source, patience);
     let outputs = Outputs {
@@ -198,8 +232,10 @@ async fn work(
     let source_read = reader.serve(source, move || noted.note());
     let frames = frames(output, made, &life, permille, &published);
     let stored = outputs.store_all(to_store);
-    let given = give(spec, task.encode_to_vec());
-    let conversation = async { tokio::join!(given, messages_of(messages), frames, stored) };
+    // Neither is waited for with the child's last word: both may end only with the child.
+    let _given = AbortOnDropHandle::new(tokio::spawn(give(spec, task.encode_to_vec())));
+    let messages = AbortOnDropHandle::new(tokio::spawn(messages_of(messages)));
+    let conversation = async { tokio::join!(frames, stored) };
 
     tokio::select! {
         biased;
@@ -207,7 +243,7 @@ async fn work(
             launched.kill();
             Ok(Outcome::Failed(failure))
         }
-        ((), messages, last, stored) = conversation => {
+        (last, stored) = conversation => {
             let status = exit(&mut launched).await?;
             if let Err(error) = stored {
                 return Ok(match error {
@@ -215,14 +251,25 @@ async fn work(
                     OutputError::Failed(failure) => Outcome::Failed(failure),
                 });
             }
+            let messages = timeout(MESSAGES_WAIT, messages).await;
+            let messages = messages.ok().and_then(Result::ok).unwrap_or_default();
             Ok(verdict(last, status, &messages, oom_kills))
         }
-        () = life.ended(stall) => {
+        () = life.ended(allowed.stall) => {
             launched.kill();
-            let message = format!("the file could not be processed: nothing moved for {} s", stall.as_secs());
-            Ok(Outcome::Failed(Failure::new(Code::ProcessingStalled, message)))
+            Ok(stalled("nothing moved", allowed.stall))
+        }
+        () = sleep(in_all) => {
+            launched.kill();
+            Ok(stalled("it did not end", in_all))
         }
     }
+}
+
+fn stalled(what: &str, after: Duration) -> Outcome {
+    let seconds = after.as_secs();
+    let message = format!("the file could not be processed: {what} for {seconds} s");
+    Outcome::Failed(Failure::new(Code::ProcessingStalled, message))
 }
 
 /// Our ends of the child's descriptors.
@@ -272,11 +319,10 @@ async fn messages_of(mut messages: ChildStderr) -> String {
 }
 
 async fn exit(launched: &mut Launched) -> anyhow::Result<ExitStatus> {
-    let until = Instant::now() + EXIT_WAIT;
-    tokio::select! {
-        status = launched.child.wait() => return status.context("failed to wait for the child"),
-        () = sleep_until(until) => {}
+    if let Ok(status) = timeout(EXIT_WAIT, launched.child.wait()).await {
+        return status.context("failed to wait for the child");
     }
+    tracing::warn!("the child does not end after its last word; killing it");
     launched.kill();
     launched
         .child

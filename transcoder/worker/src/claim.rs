@@ -6,21 +6,18 @@
 //!   none is taken and forgotten.
 //! * One task at a time: its encoders use every core already.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::attempt::{self, Ended};
+use crate::attempt::{self, Ended, Patience};
 use crate::launch::Launcher;
 use crate::link::{Link, LinkError, first_pause, longer};
 
 pub struct Settings {
     /// Take one task only.
     pub once: bool,
-    /// How long a child may show no progress.
-    pub stall: Duration,
+    pub patience: Patience,
 }
 
 /// Works until stopped, or until one task is done.
@@ -57,7 +54,7 @@ pub async fn work(
             sleep(pause).await;
             continue;
         };
-        let ended = attempt::run(&link, &launcher, task, settings.stall, &stop).await;
+        let ended = attempt::run(&link, &launcher, task, settings.patience, &stop).await;
         if matches!(ended, Ended::Stopped) || settings.once {
             return Ok(());
         }

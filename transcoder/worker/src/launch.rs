@@ -55,7 +55,12 @@ impl Drop for Launched {
 impl Launcher {
     /// Warms the registry, so that children only read it.
     pub fn new(registry: PathBuf) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("failed to find this program")?;
+        // Not by its path: that may belong to a newer version by now.
+        Self::of("/proc/self/exe".into(), registry)
+    }
+
+    /// Starts another program as the child.
+    pub fn of(program: PathBuf, registry: PathBuf) -> anyhow::Result<Self> {
         let launcher = Launcher { program, registry };
         let warmed = std::process::Command::new(&launcher.program)
             .arg("warm-registry")
@@ -72,7 +77,7 @@ impl Launcher {
     pub fn launch(&self, self_test: bool) -> anyhow::Result<Launched> {
         let (source, source_child) = pair()?;
         let (output, output_child) = pair()?;
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(&self.program);
         command
             .arg0("kinolog-worker")
             .arg("child")

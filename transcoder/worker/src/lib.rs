@@ -9,6 +9,7 @@
 //! * A lost lease ends the child at once, and nothing more is published.
 //! * Whatever the child does, the parent ends the attempt: done, failed or dropped.
 
+pub mod attempt;
 pub mod check;
 pub mod child;
 pub mod claim;
@@ -20,7 +21,6 @@ pub mod launch;
 pub mod link;
 pub mod wire;
 
-mod attempt;
 mod frames;
 mod lease;
 mod outputs;

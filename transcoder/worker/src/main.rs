@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use kinolog_worker::attempt::Patience;
 use kinolog_worker::claim::{self, Settings};
 use kinolog_worker::launch::Launcher;
 use kinolog_worker::link::Link;
 use kinolog_worker::{check, child, clip, count};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// What any attempt may take, however short and small its source is.
+const ATTEMPT_BASE: Duration = Duration::from_secs(900);
 
 /// Takes transcoding tasks from a conductor and runs each in a sandbox.
 #[derive(Parser)]
@@ -128,7 +132,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let link = Link::new(&cli.worker.conductor, &token, &cli.worker.name)?;
     let settings = Settings {
         once: cli.worker.once,
-        stall: Duration::from_secs(cli.worker.stall_seconds.max(1)),
+        patience: Patience {
+            stall: Duration::from_secs(cli.worker.stall_seconds.max(1)),
+            base: ATTEMPT_BASE,
+        },
     };
     tracing::info!(
         worker = cli.worker.name,

@@ -1,6 +1,7 @@
 //! The worker as the conductor sees it: the real program, run against a conductor and a
 //! store of the test's own, on media the test makes.
 
+mod bad_children;
 mod bad_sources;
 mod conductor;
 mod encode;
