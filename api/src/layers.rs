@@ -78,7 +78,9 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Answers at most so many requests at a time; sockets and streaming bodies have maxima of their own.
+/// Answers at most so many requests at a time, each with a time by which its answer must begin,
+/// however slowly its body comes in. A body that streams out holds no place; sockets have a
+/// maximum of their own.
 pub(crate) async fn bound(State(app): State<App>, request: Request, next: Next) -> Response {
     let Ok(_place) = Arc::clone(&app.requests).try_acquire_owned() else {
         let error = ApiError::new(
@@ -87,7 +89,27 @@ pub(crate) async fn bound(State(app): State<App>, request: Request, next: Next) 
         );
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(error.json())).into_response();
     };
-    next.run(request).await
+    let time = app.config.tuning.request;
+    match tokio::time::timeout(time, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let error = ApiError::new(
+                Code::LimitExceeded,
+                format!(
+                    "the request was not there and answered within {} s",
+                    time.as_secs_f32()
+                ),
+            );
+            (StatusCode::REQUEST_TIMEOUT, in_both_shapes(&error)).into_response()
+        }
+    }
+}
+
+/// For a layer, which does not know whether the route speaks GraphQL.
+fn in_both_shapes(error: &ApiError) -> axum::Json<serde_json::Value> {
+    let mut body = error.json();
+    body["errors"] = error.graphql()["errors"].clone();
+    axum::Json(body)
 }
 
 /// What a panic becomes.
@@ -102,9 +124,7 @@ pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send>) -> http::Response<B
         Code::Internal,
         "something failed on our side; try again later",
     );
-    let mut body = error.json();
-    body["errors"] = error.graphql()["errors"].clone();
-    (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(body)).into_response()
+    (StatusCode::INTERNAL_SERVER_ERROR, in_both_shapes(&error)).into_response()
 }
 
 /// A route that is not there: an error like all others.

@@ -73,6 +73,10 @@ pub struct Tuning {
     pub socket_ping_every: Duration,
     /// Requests being answered at the same time.
     pub requests_max: usize,
+    /// How long a request may take until its answer begins, its body's arrival included.
+    pub request: Duration,
+    /// How long a GraphQL operation may take; of a subscription, each of its answers.
+    pub operation: Duration,
     /// Views one client may record in a minute.
     pub views_per_minute: u32,
 }
@@ -89,6 +93,8 @@ impl Default for Tuning {
             socket_hello: Duration::from_secs(10),
             socket_ping_every: Duration::from_secs(30),
             requests_max: 1_024,
+            request: Duration::from_secs(60),
+            operation: Duration::from_secs(30),
             views_per_minute: 120,
         }
     }

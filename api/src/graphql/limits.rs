@@ -1,4 +1,4 @@
-//! Maxima of a GraphQL document: depth, complexity, and how far introspection follows itself.
+//! Maxima of a GraphQL document: depth, complexity, how far introspection follows itself, and time.
 //!
 //! # Invariants
 //!
@@ -10,15 +10,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::{
-    Request, ServerError, ServerResult, ValidationResult,
-    extensions::{Extension, ExtensionContext, NextPrepareRequest, NextValidation},
+    Request, Response, ServerError, ServerResult, ValidationResult,
+    extensions::{Extension, ExtensionContext, NextExecute, NextPrepareRequest, NextValidation},
     parser::types::{ExecutableDocument, Selection, SelectionSet},
 };
 use async_trait::async_trait;
 
 use crate::{
+    app::App,
     error::{ApiError, Code},
-    graphql::{RECURSION_MAX, server_error},
+    graphql::{RECURSION_MAX, missing, server_error},
 };
 
 pub(crate) const DEPTH_MAX: usize = 12;
@@ -92,6 +93,26 @@ impl Extension for Limits {
             )))]);
         }
         Ok(measured)
+    }
+
+    /// The same on every transport; of a subscription it is each answer that has this time.
+    async fn execute(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        operation_name: Option<&str>,
+        next: NextExecute<'_>,
+    ) -> Response {
+        let time = match ctx.data::<App>() {
+            Ok(app) => app.config.tuning.operation,
+            Err(error) => return Response::from_errors(vec![server_error(&missing(error))]),
+        };
+        match tokio::time::timeout(time, next.run(ctx, operation_name)).await {
+            Ok(response) => response,
+            Err(_) => {
+                let error = exceeded(format!("this took longer than {} s", time.as_secs_f32()));
+                Response::from_errors(vec![server_error(&error)])
+            }
+        }
     }
 }
 

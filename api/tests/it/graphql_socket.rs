@@ -17,7 +17,7 @@ async fn open(api: &Api) -> Socket {
     Socket::open(api, "/graphql", PROTOCOL).await
 }
 
-async fn initialised(api: &Api, payload: Value) -> Socket {
+pub async fn initialised(api: &Api, payload: Value) -> Socket {
     let mut socket = open(api).await;
     socket
         .say(json!({"type": "connection_init", "payload": payload}))
@@ -26,7 +26,7 @@ async fn initialised(api: &Api, payload: Value) -> Socket {
     socket
 }
 
-async fn subscribe(socket: &mut Socket, id: &str, query: &str, variables: Value) {
+pub async fn subscribe(socket: &mut Socket, id: &str, query: &str, variables: Value) {
     let payload = json!({"query": query, "variables": variables});
     socket
         .say(json!({"type": "subscribe", "id": id, "payload": payload}))

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use api::token::Scope;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::platform::{TOKEN_SECRET, code, person, test, token};
+use crate::{
+    graphql_socket::{initialised, subscribe},
+    platform::{PATIENCE, TOKEN_SECRET, code, person, test, token},
+};
 
 #[test]
 fn a_wrong_token_is_never_taken_for_none() {
@@ -238,5 +242,51 @@ fn numbers_are_for_operators_and_this_machine() {
         assert_eq!(someone.send().await.unwrap().status(), 403);
         let operator = passed_on().bearer_auth(token("requests-operator", &[Scope::Operate]));
         assert_eq!(operator.send().await.unwrap().status(), 200);
+    });
+}
+
+#[test]
+fn a_body_that_never_comes_gives_its_place_back() {
+    test(async |platform| {
+        let api = platform
+            .another(|config| {
+                config.tuning.requests_max = 1;
+                config.tuning.request = Duration::from_millis(300);
+            })
+            .await;
+        let address = api.url.strip_prefix("http://").unwrap();
+        for path in ["/graphql", "/hooks/object-created"] {
+            let mut slow = tokio::net::TcpStream::connect(address).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{");
+            slow.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 12];
+            let read = slow.read_exact(&mut answer);
+            let read = tokio::time::timeout(PATIENCE, read).await;
+            read.expect("an answer in time").unwrap();
+            assert_eq!(answer, b"HTTP/1.1 408");
+            let body = json!({"query": "{ __typename }"});
+            assert_eq!(platform.ask_at(&api, None, body).await.0, 200);
+        }
+        api.stop.cancel();
+    });
+}
+
+#[test]
+fn an_operation_that_takes_too_long_is_given_up() {
+    test(async |platform| {
+        let api = platform
+            .another(|config| config.tuning.operation = Duration::from_millis(50))
+            .await;
+        let never = platform.log.epoch().await.unwrap().at(u64::MAX >> 2);
+        let query = format!("{{ videos(minPosition: \"{never}\") {{ edges {{ cursor }} }} }}");
+        let (_, answer) = platform.ask_at(&api, None, json!({"query": query})).await;
+        assert_eq!(code(&answer), "LIMIT_EXCEEDED");
+        assert_eq!(answer["data"], serde_json::Value::Null);
+        let mut socket = initialised(&api, json!({})).await;
+        subscribe(&mut socket, "slow", &query, json!({})).await;
+        let error = socket.hear().await;
+        assert_eq!(error["type"], "error", "{error}");
+        assert_eq!(error["payload"][0]["extensions"]["code"], "LIMIT_EXCEEDED");
+        api.stop.cancel();
     });
 }
