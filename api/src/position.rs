@@ -47,6 +47,16 @@ pub(crate) fn expired(why: &str) -> ApiError {
     )
 }
 
+/// What waiting adds to a field's complexity.
+const WAIT_COST: usize = 20;
+
+pub(crate) fn cost(min_position: &Option<String>) -> usize {
+    match min_position {
+        Some(_) => WAIT_COST,
+        None => 0,
+    }
+}
+
 /// Waits until the read models of a query contain what `min_position` stands for.
 pub(crate) async fn wait(
     app: &App,

@@ -3,13 +3,16 @@
 //! # Invariants
 //!
 //! * A wake-up is a hint. It may be lost, repeated or early; who waits also looks by itself.
-//! * Every wait has an end.
+//! * Every wait has an end. However many wait for a read model, one of them looks at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::id::VideoId;
 use sqlx::{PgPool, postgres::PgListener};
-use tokio::{sync::broadcast, time::Instant};
+use tokio::{
+    sync::{Mutex, broadcast, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{announcements, catalogue, popularity, store};
@@ -43,6 +46,22 @@ pub struct Reader {
     pub(crate) announcements: PgPool,
     pub(crate) redis: redis::aio::ConnectionManager,
     wakes: broadcast::Sender<Wake>,
+    watches: Arc<Watches>,
+}
+
+/// Who waits for each read model.
+#[derive(Default)]
+struct Watches {
+    catalogue: Watch,
+    announcements: Watch,
+    popularity: Watch,
+}
+
+/// One of those who wait looks, and tells the others what it saw.
+#[derive(Default)]
+struct Watch {
+    looking: Mutex<()>,
+    seen: watch::Sender<Option<u64>>,
 }
 
 /// How far a read model is.
@@ -70,6 +89,7 @@ impl Reader {
             announcements: store::pool(postgres_url, announcements::SCHEMA, CONNECTIONS_MAX)?,
             redis: popularity::connection(redis_url)?,
             wakes: broadcast::channel(WAKES_MAX).0,
+            watches: Arc::default(),
         })
     }
 
@@ -117,18 +137,50 @@ impl Reader {
         timeout: Duration,
     ) -> anyhow::Result<bool> {
         let deadline = Instant::now() + timeout;
+        let watch = match model {
+            Model::Catalogue => &self.watches.catalogue,
+            Model::Announcements => &self.watches.announcements,
+            Model::Popularity => &self.watches.popularity,
+        };
+        // Listening begins before the look, so that nothing falls between the two.
+        let mut seen = watch.seen.subscribe();
+        if self.standing(model).await?.commit >= Some(commit) {
+            return Ok(true);
+        }
+        let told = async {
+            // Only what is new: what was seen before we came may have been rebuilt since.
+            while seen.changed().await.is_ok() {
+                if *seen.borrow_and_update() >= Some(commit) {
+                    return;
+                }
+            }
+        };
+        let waiting = async {
+            tokio::select! {
+                reached = self.look_for_all(watch, model, commit) => reached,
+                () = told => Ok(()),
+            }
+        };
+        match tokio::time::timeout_at(deadline, waiting).await {
+            Ok(reached) => reached.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Looks on until `commit` is there, when it is our turn. Whoever is next goes on when we stop.
+    async fn look_for_all(&self, watch: &Watch, model: Model, commit: u64) -> anyhow::Result<()> {
+        let _turn = watch.looking.lock().await;
         let mut wakes = self.wakes();
         loop {
-            if self.standing(model).await?.commit >= Some(commit) {
-                return Ok(true);
+            let now = self.standing(model).await?.commit;
+            watch
+                .seen
+                .send_if_modified(|seen| std::mem::replace(seen, now) != now);
+            if now >= Some(commit) {
+                return Ok(());
             }
-            let now = Instant::now();
-            if now >= deadline {
-                return Ok(false);
-            }
-            let until = deadline.min(now + LOOK_EVERY);
             // Woken, lagging behind or timed out: the answer to each is another look.
-            let _ = tokio::time::timeout_at(until, wakes.recv()).await;
+            let _ = tokio::time::timeout(LOOK_EVERY, wakes.recv()).await;
         }
     }
 

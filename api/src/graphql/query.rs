@@ -37,6 +37,7 @@ pub(crate) struct Query;
 #[Object]
 impl Query {
     /// One video, or null: a video you may not see looks like none.
+    #[graphql(complexity = "1 + position::cost(&min_position) + child_complexity")]
     async fn video(
         &self,
         ctx: &Context<'_>,
@@ -52,7 +53,9 @@ impl Query {
     }
 
     /// Public, playable videos, newest first; or, with `mine`, all of one's own.
-    #[graphql(complexity = "connection::cost(first, child_complexity)")]
+    #[graphql(
+        complexity = "position::cost(&min_position) + connection::cost(first, child_complexity)"
+    )]
     async fn videos(
         &self,
         ctx: &Context<'_>,
@@ -89,7 +92,9 @@ impl Query {
     }
 
     /// Videos by title, description and tags, best first: public ones and one's own.
-    #[graphql(complexity = "connection::cost(first, child_complexity)")]
+    #[graphql(
+        complexity = "position::cost(&min_position) + connection::cost(first, child_complexity)"
+    )]
     async fn search(
         &self,
         ctx: &Context<'_>,

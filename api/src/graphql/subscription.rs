@@ -98,6 +98,7 @@ pub(crate) struct Subscription;
 #[GraphqlSubscription]
 impl Subscription {
     /// A video as it is now, and again whenever it changes. It ends when the video is gone.
+    #[graphql(complexity = "1 + position::cost(&min_position) + child_complexity")]
     async fn video_changed(
         &self,
         ctx: &Context<'_>,

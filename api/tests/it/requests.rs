@@ -290,3 +290,28 @@ fn an_operation_that_takes_too_long_is_given_up() {
         api.stop.cancel();
     });
 }
+
+#[test]
+fn waiting_for_positions_has_its_price() {
+    test(async |platform| {
+        let at = platform.log.epoch().await.unwrap().at(0);
+        let id = uuid::Uuid::new_v4();
+        let many = |count: usize, field: &str| {
+            let fields = (0..count).map(|number| format!("v{number}: {field} "));
+            format!("{{ {} }}", fields.collect::<String>())
+        };
+        let waiting = format!("video(id: \"{id}\", minPosition: \"{at}\") {{ id }}");
+        let plain = format!("video(id: \"{id}\") {{ id }}");
+        for (query, is_refused) in [
+            (many(100, &waiting), true),
+            (many(90, &waiting), false),
+            (many(100, &plain), false),
+        ] {
+            let answer = platform.ask(None, &query, json!({})).await;
+            match is_refused {
+                true => assert_eq!(code(&answer), "LIMIT_EXCEEDED"),
+                false => assert_eq!(answer.get("errors"), None, "{answer}"),
+            }
+        }
+    });
+}
