@@ -4,7 +4,7 @@
 //! # Invariants
 //!
 //! * The ring holds everything after its floor. What a cursor wants from before comes from the
-//!   table. Either way it comes in the order of the log, each once: the cursor only goes forward.
+//!   table, which may be in the middle of a rebuild: then the ring waits for it. Either way it comes in the order of the log, each once: the cursor only goes forward.
 //! * A slow subscriber costs nobody anything: it reads the ring later, or the table.
 //! * One task per process asks the table for news, however many listen.
 
@@ -16,7 +16,7 @@ use std::{
 
 use projections::{
     announcements::{self, Announcement},
-    reader::{Reader, Wake},
+    reader::{Model, Reader, Wake},
 };
 use tokio::sync::{broadcast::error::RecvError, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ const RING_MAX: usize = 10_000;
 const BATCH_MAX: usize = 256;
 /// How long the table goes unread when no wake-up comes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often someone who waits for a rebuild of the table looks how far it is.
+const REBUILT_LOOK_EVERY: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 pub(crate) struct Hub {
@@ -71,16 +73,25 @@ impl Hub {
         Ok(pruned_to.is_none_or(|pruned_to| cursor >= pruned_to))
     }
 
-    /// The next announcements after `cursor`; none if there are none yet.
+    /// The next announcements after `cursor`; none if there are none yet. Cancel-safe.
     pub(crate) async fn after(&self, cursor: u64) -> anyhow::Result<Vec<Arc<Announcement>>> {
-        let floor = {
-            let ring = self.ring.lock().expect("no panic while locked");
-            match ring.floor {
-                Some(floor) if cursor >= floor => return Ok(ring.after(cursor)),
-                floor => floor,
+        let (floor, rows) = loop {
+            let floor = {
+                let ring = self.ring.lock().expect("no panic while locked");
+                match ring.floor {
+                    Some(floor) if cursor >= floor => return Ok(ring.after(cursor)),
+                    floor => floor,
+                }
+            };
+            // Asked before the rows: what it says is there is there when these are read.
+            let table = self.reader.standing(Model::Announcements).await?;
+            let rows = announcements::after(&self.reader, Some(cursor), BATCH_MAX).await?;
+            if !rows.is_empty() || table.commit >= floor {
+                break (floor, rows);
             }
+            // It is being rebuilt. What was before the ring comes back first.
+            tokio::time::sleep(REBUILT_LOOK_EVERY).await;
         };
-        let rows = announcements::after(&self.reader, Some(cursor), BATCH_MAX).await?;
         if !rows.is_empty() {
             return Ok(rows.into_iter().map(Arc::new).collect());
         }

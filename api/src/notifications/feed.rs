@@ -77,7 +77,7 @@ impl Feed {
             cursor,
             heads,
         };
-        feed.check_visibility(after.is_some()).await?;
+        feed.check_visibility().await?;
         Ok(feed)
     }
 
@@ -170,38 +170,58 @@ impl Feed {
         looked.map_err(internal(format!("check who may see video {id}")))
     }
 
-    /// Whoever names videos must be allowed to see each of them.
-    async fn check_visibility(&self, wait_for_catalogue: bool) -> Result<(), ApiError> {
-        let Of::Videos(videos) = &self.of else {
+    /// Whoever names videos must be allowed to see each of them. One that was made a moment ago
+    /// counts, though the catalogue may not contain it yet.
+    async fn check_visibility(&self) -> Result<(), ApiError> {
+        if self.hidden().await?.is_none() {
+            return Ok(());
+        }
+        let app = &self.app;
+        let head = app
+            .log
+            .head()
+            .await
+            .map_err(internal("read the end of the log"))?;
+        let is_there = match head {
+            Some(head) => app
+                .reader
+                .wait_for(Model::Catalogue, head, CATALOGUE_WAIT)
+                .await
+                .map_err(internal("wait for the catalogue"))?,
+            None => true,
+        };
+        let Some(id) = self.hidden().await? else {
             return Ok(());
         };
-        let mut is_behind = false;
-        if wait_for_catalogue {
-            let reader = &self.app.reader;
-            let waited = reader.wait_for(Model::Catalogue, self.cursor, CATALOGUE_WAIT);
-            is_behind = !waited.await.map_err(internal("wait for the catalogue"))?;
+        // It may be in what the catalogue has not seen yet.
+        if !is_there {
+            return Err(internal(format!("look up video {id}"))(
+                "the catalogue is behind the log",
+            ));
         }
+        Err(no_such_video(&id.to_string()))
+    }
+
+    /// One of the named videos which the viewer may not see, as far as the catalogue knows.
+    async fn hidden(&self) -> Result<Option<VideoId>, ApiError> {
+        let Of::Videos(videos) = &self.of else {
+            return Ok(None);
+        };
         let ids: Vec<VideoId> = videos.iter().copied().collect();
         for ids in ids.chunks(catalogue::PAGE_MAX) {
             let found = catalogue::videos_by_ids(&self.app.reader, ids)
                 .await
                 .map_err(internal("read videos to subscribe to"))?;
-            for id in ids {
-                let visible = found.iter().any(|video| {
-                    video.id == *id && self.viewer.sees(&video.owner, video.details.visibility)
-                });
-                if visible {
-                    continue;
-                }
-                // It may be there, in what the catalogue has not seen yet.
-                if is_behind {
-                    let missing = "the catalogue is behind the cursor";
-                    return Err(internal(format!("look up video {id}"))(missing));
-                }
-                return Err(no_such_video(&id.to_string()));
+            let hidden = ids.iter().find(|id| {
+                !found.iter().any(|video| {
+                    video.id == **id && self.viewer.sees(&video.owner, video.details.visibility)
+                })
+            });
+            if hidden.is_some() {
+                return Ok(hidden.copied());
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod graphql_socket;
 mod health;
+mod lagging;
 mod life;
 mod notifications;
 mod platform;

@@ -13,11 +13,11 @@ use crate::{
     socket::Socket,
 };
 
-async fn open(api: &Api) -> Socket {
+pub async fn open(api: &Api) -> Socket {
     Socket::open(api, "/notifications", None).await
 }
 
-async fn subscribed(api: &Api, token: Option<&str>, subscribe: Value) -> Socket {
+pub async fn subscribed(api: &Api, token: Option<&str>, subscribe: Value) -> Socket {
     let mut socket = open(api).await;
     if let Some(token) = token {
         socket.say(json!({"type": "auth", "token": token})).await;
@@ -29,12 +29,12 @@ async fn subscribed(api: &Api, token: Option<&str>, subscribe: Value) -> Socket 
     socket
 }
 
-async fn position(platform: &Platform, commit: u64) -> String {
+pub async fn position(platform: &Platform, commit: u64) -> String {
     platform.log.epoch().await.unwrap().at(commit).to_string()
 }
 
 /// What a frame is about, and its kind.
-fn news(frame: &Value) -> (String, String) {
+pub fn news(frame: &Value) -> (String, String) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     (text(&frame["type"]), text(&frame["video"]["id"]))
 }

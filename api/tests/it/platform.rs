@@ -216,7 +216,7 @@ pub async fn ready(api: &Api) {
 }
 
 /// A database of this run's own.
-async fn database() -> String {
+pub async fn database() -> String {
     let url = required("KINOLOG_TEST_POSTGRES");
     let name = format!("api_{}", uuid::Uuid::new_v4().simple());
     let mut connection = PgConnection::connect(&url).await.unwrap();
