@@ -31,6 +31,8 @@ const SOURCE_BYTES_MAX: u64 = 50 << 30;
 /// The most that one PUT can carry: a limit of S3. There are no multipart uploads yet.
 pub(crate) const SINGLE_PUT_BYTES_MAX: u64 = 5 << 30;
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// URLs are signed for whole seconds: with less than one left they are good for nothing.
+const URL_MS_MIN: i64 = 1_000;
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
 /// Events of a video among which its rejection is looked for.
 const EVENTS_MAX: usize = 100;
@@ -130,7 +132,7 @@ fn command_of(id: VideoId, details: &Details, declared: &Declared) -> CommandId 
 
 async fn place(app: &App, id: VideoId, video: &Video) -> Result<Option<Presigned>, Refused> {
     let left_ms = video.expires_at_ms - now_ms();
-    let is_over = left_ms <= 0 && video.status == Status::Uploading;
+    let is_over = left_ms < URL_MS_MIN && video.status == Status::Uploading;
     if is_over || video.status == Status::Expired {
         return Err(Refused::user(
             "idempotencyKey",

@@ -424,3 +424,21 @@ fn the_sweep_finds_what_nobody_told_of_and_gives_up_what_never_came() {
         api.stop.cancel();
     });
 }
+
+#[test]
+fn an_upload_with_no_second_left_has_no_url() {
+    test(async |platform| {
+        let api = platform
+            .another(|config| config.tuning.upload = Duration::from_millis(900))
+            .await;
+        let input = json!({"title": "late", "fileName": "clip.mp4", "contentType": "video/mp4", "sizeBytes": 4});
+        let body = json!({"query": CREATE, "variables": {"input": input}});
+        let (_, answer) = platform
+            .ask_at(&api, Some(&person("upload-late")), body)
+            .await;
+        let payload = &answer["data"]["createUpload"];
+        assert_eq!(user_code(payload), "UPLOAD_EXPIRED");
+        assert_eq!(payload["upload"], Value::Null);
+        api.stop.cancel();
+    });
+}
