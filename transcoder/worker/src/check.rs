@@ -1,13 +1,18 @@
 //! Whether this machine can transcode, and which package is missing if not.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use gstreamer as gst;
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use crate::launch::Launcher;
 use crate::wire::{self, Finding, Head};
+
+/// How long the self-test of the sandbox may take: nothing in it waits.
+const SELF_TEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Every element we name, and those without which common files cannot be read.
 const NEEDED: &[(&str, &str)] = &[
@@ -64,8 +69,12 @@ pub async fn run(launcher: &Launcher, sandbox: bool) -> anyhow::Result<ExitCode>
         println!("missing: {element} (package {package})");
     }
     let mut open = 0;
+    let (findings, lacking) = findings(launcher).await?;
+    if let Some(lacking) = lacking {
+        println!("warning: {lacking}");
+    }
     if sandbox {
-        for finding in findings(launcher).await? {
+        for finding in findings {
             let held = finding.errno != 0;
             open += u32::from(!held);
             let verdict = if held { "refused" } else { "NOT REFUSED" };
@@ -82,8 +91,22 @@ pub async fn run(launcher: &Launcher, sandbox: bool) -> anyhow::Result<ExitCode>
     Ok(ExitCode::FAILURE)
 }
 
-/// What a child found when it tried to break out.
-async fn findings(launcher: &Launcher) -> anyhow::Result<Vec<Finding>> {
+/// Logs what the sandbox lacks on this machine: the tasks themselves go on without it.
+pub async fn warn_of_sandbox(launcher: &Launcher) {
+    match findings(launcher).await {
+        Ok((_, None)) => {}
+        Ok((_, Some(lacking))) => tracing::warn!("{lacking}"),
+        Err(error) => tracing::warn!("failed to try the sandbox: {error:#}"),
+    }
+}
+
+/// What a child found when it tried to break out, and what its sandbox lacks.
+async fn findings(launcher: &Launcher) -> anyhow::Result<(Vec<Finding>, Option<String>)> {
+    let tried = timeout(SELF_TEST_WAIT, self_test(launcher)).await;
+    tried.context("the child said nothing in time")?
+}
+
+async fn self_test(launcher: &Launcher) -> anyhow::Result<(Vec<Finding>, Option<String>)> {
     let mut launched = launcher.launch(true)?;
     let mut output = launched.output.take().context("no output socket")?;
     let mut start = [0u8; 8];
@@ -101,7 +124,7 @@ async fn findings(launcher: &Launcher) -> anyhow::Result<Vec<Finding>> {
         .await
         .context("the child was cut short")?;
     match serde_json::from_slice(&head)? {
-        Head::Findings { findings } => Ok(findings),
+        Head::Findings { findings, missing } => Ok((findings, missing)),
         _ => bail!("the child said something else"),
     }
 }

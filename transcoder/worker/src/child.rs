@@ -64,9 +64,10 @@ pub fn run(self_test: bool) -> ExitCode {
     let source = unsafe { File::from_raw_fd(wire::SOURCE_FD) };
 
     let ended = if self_test {
-        sandbox::close(&sandbox::Allowance::for_self_test());
-        let findings = self_test::findings();
-        output.send(&Head::Findings { findings }, &[])
+        let view = sandbox::close(&sandbox::Allowance::for_self_test());
+        let findings = self_test::findings(&view);
+        let missing = view.missing();
+        output.send(&Head::Findings { findings, missing }, &[])
     } else {
         match task(&output, source) {
             Ok(result) => {
@@ -99,7 +100,8 @@ fn task(output: &std::sync::Arc<Output>, source: File) -> Finished {
     let size = task.source.as_ref().map_or(0, |source| source.size_bytes);
     let spec = task.spec.ok_or_else(|| bug("got an empty task"))?;
 
-    sandbox::close(&sandbox::Allowance::for_task(&spec));
+    // The parent has found out at its start how much the view hides, and said so.
+    let _view = sandbox::close(&sandbox::Allowance::for_task(&spec));
     gst::init().map_err(|_| bug("could not start GStreamer"))?;
     gstfmp4::plugin_register_static().map_err(|_| bug("could not register its muxer"))?;
     front_end::forbid_fetching();

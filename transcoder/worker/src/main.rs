@@ -137,6 +137,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             base: ATTEMPT_BASE,
         },
     };
+    check::warn_of_sandbox(&launcher).await;
     tracing::info!(
         worker = cli.worker.name,
         "worker {} is ready",

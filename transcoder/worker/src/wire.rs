@@ -66,6 +66,8 @@ pub enum Head {
     /// The findings of the self-test of the sandbox.
     Findings {
         findings: Vec<Finding>,
+        /// What the sandbox lacks on this machine, and what to do about it.
+        missing: Option<String>,
     },
 }
 

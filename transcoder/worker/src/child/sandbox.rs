@@ -4,17 +4,22 @@
 //!
 //! * No network: an empty network namespace where we may make one, and no sockets at all.
 //! * No writes: no descriptor can be opened for writing, and files have no room.
-//! * No other program and no other process: neither `exec` nor `fork`, only threads.
-//! * A read-only view of what GStreamer loads, where the kernel has landlock.
+//! * No other program and no other process: neither `exec` nor `fork`, only threads; no
+//!   signal to, and no limit on, any process but itself, by whatever call.
+//! * A read-only view of what GStreamer loads, where the kernel has landlock; nothing of
+//!   `/proc` is in it, so no other process can be looked at either.
 //! * What the kernel lacks is said on standard error, never passed over in silence;
 //!   seccomp is not optional: without it the child does not go on.
+
+mod forbidden;
 
 use std::collections::BTreeMap;
 use std::{io, process};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    path_beneath_rules,
 };
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -24,15 +29,26 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
+use forbidden::FORBIDDEN;
+
 /// Private writable memory of the child: a 2160p ladder needs about 3 GiB.
 const DATA_BYTES_MAX: u64 = 6 << 30;
 /// Addresses, threads' stacks and libraries included.
 const ADDRESS_BYTES_MAX: u64 = 32 << 30;
+/// The landlock whose every rule is used: the first that knows of signals.
+const ABI_WANTED: ABI = ABI::V6;
 /// Descriptors: ours, the libraries being loaded, and GStreamer's event descriptors.
 const DESCRIPTORS_MAX: u64 = 512;
 /// CPU time for anything, and on top of it per second of the source.
 const CPU_SECONDS_BASE: u64 = 600;
 const CPU_SECONDS_PER_SECOND: u64 = 120;
+
+/// Requests of `fcntl` and `ioctl` that say whom a descriptor signals.
+const F_SETOWN: u64 = 8;
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
 
 /// What the task at hand may use.
 pub(crate) struct Allowance {
@@ -58,13 +74,52 @@ impl Allowance {
 }
 
 /// Closes the cell. It cannot be opened again.
-pub(crate) fn close(allowance: &Allowance) {
+pub(crate) fn close(allowance: &Allowance) -> View {
     limit_resources(allowance);
     leave_network();
-    restrict_view();
+    let view = restrict_view();
+    if let Some(missing) = view.missing() {
+        eprintln!("{missing}");
+    }
     if let Err(error) = forbid_calls() {
         eprintln!("the sandbox could not be closed: {error}");
         process::exit(70);
+    }
+    view
+}
+
+/// How much landlock hides from the child.
+pub(crate) enum View {
+    /// Everything but what GStreamer loads, and every newer rule too.
+    Restricted,
+    /// Files are hidden; what newer kernels add is not there.
+    Older(String),
+    /// Nothing is hidden.
+    Open(String),
+}
+
+impl View {
+    pub(crate) fn hides_files(&self) -> bool {
+        match self {
+            View::Restricted | View::Older(_) => true,
+            View::Open(_) => false,
+        }
+    }
+
+    /// What is missing, and what to do about it.
+    pub(crate) fn missing(&self) -> Option<String> {
+        match self {
+            View::Restricted => None,
+            View::Older(version) => Some(format!(
+                "the kernel's Landlock is {version}, older than {ABI_WANTED:?}: files are hidden from the \
+                 decoder, and what it lacks (sockets, signals) seccomp alone forbids; Linux 6.12 has all of it"
+            )),
+            View::Open(reason) => Some(format!(
+                "Landlock is not enforced ({reason}): a decoder taken over by a file could read the files \
+                 and the environment of this user's processes; boot a kernel with `landlock` in its `lsm=` \
+                 list, and in a container allow the landlock_* system calls"
+            )),
+        }
     }
 }
 
@@ -107,8 +162,8 @@ fn leave_network() {
 }
 
 /// Only what GStreamer loads its libraries from, read-only.
-fn restrict_view() {
-    let abi = ABI::V5;
+fn restrict_view() -> View {
+    let abi = ABI_WANTED;
     let registry = std::env::var("GST_REGISTRY").unwrap_or_default();
     let plugins = std::env::var("GST_PLUGIN_PATH").unwrap_or_default();
     let mut paths = vec![
@@ -131,15 +186,28 @@ fn restrict_view() {
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
         .and_then(|rules| rules.handle_access(AccessNet::from_all(abi)))
+        .and_then(|rules| rules.scope(Scope::from_all(abi)))
         .and_then(Ruleset::create)
         .and_then(|rules| rules.add_rules(path_beneath_rules(paths, read)))
         .and_then(landlock::RulesetCreated::restrict_self);
     match restricted {
-        Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
-            eprintln!("the kernel has no landlock; opening for writing is forbidden all the same");
+        Ok(status) => seen(&status),
+        Err(error) => View::Open(error.to_string()),
+    }
+}
+
+fn seen(status: &RestrictionStatus) -> View {
+    let version = match status.landlock {
+        LandlockStatus::NotEnabled => {
+            return View::Open("the kernel has it switched off".to_owned());
         }
-        Ok(_) => {}
-        Err(error) => eprintln!("landlock was refused: {error}"),
+        LandlockStatus::NotImplemented => return View::Open("the kernel lacks it".to_owned()),
+        LandlockStatus::Available { effective_abi, .. } => effective_abi,
+    };
+    match status.ruleset {
+        RulesetStatus::NotEnforced => View::Open("the kernel took no rule".to_owned()),
+        RulesetStatus::PartiallyEnforced => View::Older(format!("{version:?}")),
+        RulesetStatus::FullyEnforced => View::Restricted,
     }
 }
 
@@ -175,12 +243,48 @@ fn forbid_calls() -> Result<(), Box<dyn std::error::Error>> {
     rules.insert(libc::SYS_openat, writing(2)?);
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, writing(1)?);
+    other_processes(&mut rules)?;
     seccompiler::apply_filter_all_threads(&refuse(rules, libc::EPERM)?)?;
 
     // Their flags are behind a pointer; "not there" makes callers use the older calls.
     let opaque = [libc::SYS_clone3, libc::SYS_openat2];
     let rules = opaque.iter().map(|call| (*call, vec![])).collect();
     seccompiler::apply_filter_all_threads(&refuse(rules, libc::ENOSYS)?)?;
+    Ok(())
+}
+
+/// What reaches this process itself is allowed: `abort` signals its own thread, and
+/// limits may be asked about. Everything else of this kind is not.
+fn other_processes(
+    rules: &mut BTreeMap<i64, Vec<SeccompRule>>,
+) -> Result<(), seccompiler::BackendError> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    use SeccompCmpOp::{Eq, Ne};
+    let own = u64::from(process::id());
+    let not_own = || SeccompCondition::new(0, Dword, Ne, own);
+
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![not_own()?])?]);
+    let not_zero = SeccompCondition::new(0, Dword, Ne, 0)?;
+    let sets_a_limit = SeccompCondition::new(2, Qword, Ne, 0)?;
+    rules.insert(
+        libc::SYS_prlimit64,
+        vec![
+            SeccompRule::new(vec![not_own()?, not_zero])?,
+            SeccompRule::new(vec![sets_a_limit])?,
+        ],
+    );
+    // A descriptor that becomes ready can be made to signal its owner: any process.
+    let owning =
+        |request: u64| SeccompRule::new(vec![SeccompCondition::new(1, Dword, Eq, request)?]);
+    let by_fcntl = [F_SETOWN, F_SETSIG, F_SETOWN_EX];
+    let by_ioctl = [FIOSETOWN, SIOCSPGRP];
+    for (call, requests) in [
+        (libc::SYS_fcntl, by_fcntl.as_slice()),
+        (libc::SYS_ioctl, by_ioctl.as_slice()),
+    ] {
+        let owning = requests.iter().map(|request| owning(*request));
+        rules.insert(call, owning.collect::<Result<_, _>>()?);
+    }
     Ok(())
 }
 
@@ -206,100 +310,3 @@ fn writing(index: u8) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         .map(|flag| masked(index, *flag, *flag))
         .collect()
 }
-
-/// Calls that a decoder has no business with.
-const FORBIDDEN: &[i64] = &[
-    // Sockets.
-    libc::SYS_socket,
-    libc::SYS_connect,
-    libc::SYS_bind,
-    libc::SYS_listen,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_recvmsg,
-    libc::SYS_recvmmsg,
-    // Other programs and processes.
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_fork,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_vfork,
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_kcmp,
-    // Other ways to do all of this.
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_memfd_secret,
-    // The system.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_fsmount,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_reboot,
-    libc::SYS_kexec_load,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_clock_settime,
-    libc::SYS_settimeofday,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
-    libc::SYS_keyctl,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_open_by_handle_at,
-    // Files.
-    libc::SYS_mkdirat,
-    libc::SYS_mknodat,
-    libc::SYS_unlinkat,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_linkat,
-    libc::SYS_symlinkat,
-    libc::SYS_truncate,
-    libc::SYS_fchmodat,
-    libc::SYS_fchownat,
-    libc::SYS_utimensat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_creat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mkdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mknod,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_unlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_rmdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_rename,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_link,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_symlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_chown,
-];
