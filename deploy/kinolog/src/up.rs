@@ -8,9 +8,11 @@
 //! * `addresses.json` is there exactly while the platform is ready: written whole when all
 //!   is up, again when a process changes, removed before the first role is stopped.
 //! * Roles stop in the reverse order of who needs whom; the log is last.
+//! * A full disk stops no role: once it is ready, nothing it writes for others is vital.
 
 use std::{
-    fs,
+    fmt, fs,
+    io::Write,
     net::TcpListener,
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
@@ -46,6 +48,8 @@ pub(crate) mod secrets;
 pub const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long all roles together may take to stop.
 const DOWN_TIMEOUT: Duration = Duration::from_secs(90);
+/// When `addresses.json` is tried again after it could not be written.
+const REWRITE_PAUSE: Duration = Duration::from_secs(2);
 /// How long the token in `addresses.json` is valid.
 const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -92,11 +96,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut stages = Stages::default();
     let outcome = start_and_serve(&options, &plan, &board, &mut stages, &stop).await;
     // Whoever looks for the platform from now on finds none.
-    platform::forget(&options.data)?;
-    eprintln!("kinolog: stopping");
+    let forgotten = platform::forget(&options.data);
+    say(format_args!("kinolog: stopping"));
     stages.stop().await;
-    eprintln!("kinolog: stopped");
-    outcome
+    say(format_args!("kinolog: stopped"));
+    outcome.and(forgotten)
+}
+
+/// Tells who started us. Where nobody can be told (a log on a full disk, a terminal that is
+/// gone) the platform goes on, which `eprintln!` would not.
+pub(crate) fn say(text: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 async fn start_and_serve(
@@ -128,16 +138,28 @@ async fn start_and_serve(
     let mut changes = board.changes();
     let addresses = addresses(options, plan, board)?;
     addresses.write(&options.data)?;
-    print!("{}", addresses.block(&options.data));
+    // Like `say`: it runs, whoever hears of it.
+    let _ = write!(std::io::stdout(), "{}", addresses.block(&options.data));
+    let mut stale = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            changed = changes.changed() => {
-                changed.context("the board of processes is gone")?;
-                let now = Addresses { processes: board.processes(), ..addresses.clone() };
-                now.write(&options.data)?;
-            }
+            changed = changes.changed() => changed.context("the board of processes is gone")?,
+            () = tokio::time::sleep(REWRITE_PAUSE), if stale => {}
         }
+        let now = Addresses {
+            processes: board.processes(),
+            ..addresses.clone()
+        };
+        let written = now.write(&options.data);
+        if let Err(error) = &written
+            && !stale
+        {
+            say(format_args!(
+                "kinolog: {error:#}; trying again until it works"
+            ));
+        }
+        stale = written.is_err();
     }
 }
 
@@ -164,7 +186,7 @@ impl Stages {
             stop.cancel();
             for keeper in keepers {
                 if let Err(error) = keeper.await {
-                    eprintln!("kinolog: a keeper failed: {error}");
+                    say(format_args!("kinolog: a keeper failed: {error}"));
                 }
             }
         }

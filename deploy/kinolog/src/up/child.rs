@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{log_file::LogFile, postgres};
+use super::{log_file::LogFile, postgres, say};
 
 /// The longest pause before a role is started again.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
@@ -116,7 +116,10 @@ pub async fn keep(spec: Spec, board: Arc<Board>, stop: CancellationToken) {
                 }
                 kill_group(pid);
             }
-            Err(error) => eprintln!("kinolog: failed to start {}: {error:#}", spec.role),
+            Err(error) => say(format_args!(
+                "kinolog: failed to start {}: {error:#}",
+                spec.role
+            )),
         }
         if started.elapsed() >= HEALTHY_AFTER {
             pause = Duration::ZERO;
@@ -134,7 +137,8 @@ async fn start(spec: &Spec) -> anyhow::Result<Child> {
         database.prepare().await?;
     }
     let mut log = LogFile::open(spec.log_path.clone())?;
-    log.write(format!("--- {} starts\n", spec.role).as_bytes())?;
+    // On a full disk a role is worth more than a line about it.
+    let _ = log.write(format!("--- {} starts\n", spec.role).as_bytes());
     let mut child = command(spec).spawn()?;
     let log = Arc::new(Mutex::new(log));
     if let Some(stdout) = child.stdout.take() {
@@ -209,34 +213,34 @@ pub(super) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
 
 fn report_end(spec: &Spec, pid: u32, ended: io::Result<ExitStatus>) {
     match ended {
-        Ok(status) => eprintln!(
+        Ok(status) => say(format_args!(
             "kinolog: {} (process {pid}) ended: {status}; starting it again (log: {})",
             spec.role,
             spec.log_path.display()
-        ),
-        Err(error) => eprintln!(
+        )),
+        Err(error) => say(format_args!(
             "kinolog: lost sight of {} (process {pid}): {error}",
             spec.role
-        ),
+        )),
     }
 }
 
 async fn terminate(spec: &Spec, child: &mut Child, pid: u32) {
     signal_leader(pid, spec.stop_signal);
     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-        eprintln!(
+        say(format_args!(
             "kinolog: {} did not stop within {} s and is killed",
             spec.role,
             GRACE.as_secs()
-        );
+        ));
     }
     kill_group(pid);
     // It is dead or dying: this only collects it.
     if let Err(error) = child.wait().await {
-        eprintln!(
+        say(format_args!(
             "kinolog: failed to wait for the end of {}: {error}",
             spec.role
-        );
+        ));
     }
 }
 
@@ -264,7 +268,9 @@ async fn pump(mut output: impl AsyncRead + Unpin, role: String, log: Arc<Mutex<L
             .unwrap_or_else(PoisonError::into_inner)
             .write(bytes);
         if let Err(error) = written {
-            eprintln!("kinolog: failed to write the log of {role}: {error}");
+            say(format_args!(
+                "kinolog: failed to write the log of {role}: {error}"
+            ));
         }
         for byte in bytes {
             if *byte == b'\n' {
@@ -281,6 +287,30 @@ fn echo_error(role: &str, line: &[u8]) {
     const WORDS: [&str; 4] = ["ERROR", "FATAL", "PANIC", "panicked at"];
     let line = String::from_utf8_lossy(line);
     if WORDS.iter().any(|word| line.contains(word)) {
-        eprintln!("{role}: {line}");
+        say(format_args!("{role}: {line}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_role_starts_although_its_log_cannot_be_written() {
+        let spec = Spec {
+            role: "role".to_owned(),
+            program: "/bin/true".into(),
+            args: vec![],
+            env: vec![],
+            listener: None,
+            run_as: None,
+            stop_signal: Signal::SIGTERM,
+            death_signal: Signal::SIGKILL,
+            database: None,
+            // Every write to it finds the disk full.
+            log_path: "/dev/full".into(),
+        };
+        let mut child = start(&spec).await.unwrap();
+        assert!(child.wait().await.unwrap().success());
     }
 }
