@@ -12,7 +12,7 @@
 
 use std::{
     fmt, fs,
-    io::Write,
+    io::{ErrorKind, Write},
     net::TcpListener,
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
@@ -48,6 +48,8 @@ pub(crate) mod secrets;
 pub const READY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long all roles together may take to stop.
 const DOWN_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long the roles of a supervisor that was killed may take to let go of its ports.
+const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// When `addresses.json` is tried again after it could not be written.
 const REWRITE_PAUSE: Duration = Duration::from_secs(2);
 /// How long the token in `addresses.json` is valid.
@@ -87,7 +89,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     cancel_on_signal(stop.clone())?;
-    let sockets = bind(&options)?;
+    let sockets = tokio::select! {
+        sockets = bind(&options) => sockets?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let mut settings = options.settings.clone();
     Secrets::of(&options.data)?.fill(&mut settings);
     let plan = plan::plan(&options, settings, &sockets)?;
@@ -265,25 +270,44 @@ fn cancel_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bind(options: &Options) -> anyhow::Result<Sockets> {
-    let bind = |what: &str, port: u16| {
-        let bound = TcpListener::bind(("127.0.0.1", port));
-        bound.with_context(|| {
-            format!("port {port} for the {what} cannot be used; choose others, or any free ones with `--ports 0`")
-        })
-    };
-    let own = |external: &str| external.is_empty();
+async fn bind(options: &Options) -> anyhow::Result<Sockets> {
     let settings = &options.settings;
+    let ports = options.ports;
+    let eventstore = match settings.eventstore.is_empty() {
+        true => Some(bound("event store", ports.eventstore).await?),
+        false => None,
+    };
+    let objectstore = match settings.s3_endpoint.is_empty() {
+        true => Some(bound("object store", ports.objectstore).await?),
+        false => None,
+    };
     Ok(Sockets {
-        api: bind("api", options.ports.api)?,
-        conductor: bind("conductor", options.ports.conductor)?,
-        eventstore: own(&settings.eventstore)
-            .then(|| bind("event store", options.ports.eventstore))
-            .transpose()?,
-        objectstore: own(&settings.s3_endpoint)
-            .then(|| bind("object store", options.ports.objectstore))
-            .transpose()?,
+        api: bound("api", ports.api).await?,
+        conductor: bound("conductor", ports.conductor).await?,
+        eventstore,
+        objectstore,
     })
+}
+
+/// A port that is in use may be about to be free: the roles of a supervisor that was killed
+/// hold its sockets until they have ended too.
+async fn bound(what: &str, port: u16) -> anyhow::Result<TcpListener> {
+    let deadline = tokio::time::Instant::now() + BIND_TIMEOUT;
+    loop {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse
+                    && tokio::time::Instant::now() < deadline =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            bound => {
+                return bound.with_context(|| {
+                    format!("port {port} for the {what} cannot be used; choose others, or any free ones with `--ports 0`")
+                });
+            }
+        }
+    }
 }
 
 fn addresses(options: &Options, plan: &plan::Plan, board: &Board) -> anyhow::Result<Addresses> {
@@ -315,5 +339,22 @@ fn addresses(options: &Options, plan: &plan::Plan, board: &Board) -> anyhow::Res
 impl Sockets {
     pub(crate) fn raw(listener: &TcpListener) -> i32 {
         listener.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_becomes_free_is_taken() {
+        let before = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = before.local_addr().unwrap().port();
+        let taken = tokio::spawn(bound("api", port));
+        // It is in use when `bound` first tries.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(before);
+        let taken = taken.await.unwrap().unwrap();
+        assert_eq!(taken.local_addr().unwrap().port(), port);
     }
 }
