@@ -6,11 +6,12 @@
 //! * Its server refuses root, so that under root it runs as another user, in a folder which
 //!   that user can reach. `DIR/postgres` is that folder or a link to it; when `DIR/postgres`
 //!   is gone, so is the data: a folder it once linked to is removed, never used again.
+//! * A folder elsewhere carries the name of the one `DIR` it was made for: a copy of `DIR`
+//!   gets its own, and no folder is removed in which a server lives.
 //! * A half-made cluster never has its final name.
 
 use std::{
     fs,
-    hash::{DefaultHasher, Hash, Hasher},
     os::unix::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -25,9 +26,13 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Gid, Pid, Uid, User},
 };
+use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::child::{in_child, inherited};
+use super::{
+    child::{in_child, inherited},
+    say,
+};
 
 /// A socket's path, with the name PostgreSQL gives it, fits into this.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -40,6 +45,8 @@ pub struct Database {
     bin: PathBuf,
     /// `DIR/postgres`.
     home: PathBuf,
+    /// Where a folder goes that cannot be in `DIR`.
+    elsewhere: PathBuf,
     pub run_as: Option<(Uid, Gid)>,
 }
 
@@ -50,7 +57,12 @@ impl Database {
         )?;
         Ok(Self {
             bin,
-            home: data.join("postgres"),
+            // By whatever name it is reached, it is one folder.
+            home: data
+                .canonicalize()
+                .with_context(|| format!("{} cannot be entered", data.display()))?
+                .join("postgres"),
+            elsewhere: fallback_base(),
             run_as: unprivileged()?,
         })
     }
@@ -94,13 +106,21 @@ impl Database {
 
     /// Makes the folder where there is none yet.
     pub fn settle(&self) -> anyhow::Result<()> {
-        let is_link = self.home.is_symlink();
-        if self.home.exists() {
+        let link = fs::read_link(&self.home).ok();
+        let foreign = link.as_ref().filter(|target| !self.is_named_for_us(target));
+        if self.home.exists() && foreign.is_none() {
             let target = self.folder()?;
             self.remove_fallbacks_except(Some(&target));
             return Ok(());
         }
-        if is_link {
+        if let Some(target) = foreign {
+            say(format_args!(
+                "kinolog: {} is not the database of {}, which gets a new one",
+                target.display(),
+                self.home.display()
+            ));
+        }
+        if link.is_some() {
             fs::remove_file(&self.home)?;
         }
         self.remove_fallbacks_except(None);
@@ -181,14 +201,10 @@ impl Database {
         let pid_file = data.join("postmaster.pid");
         let deadline = tokio::time::Instant::now() + ORPHAN_TIMEOUT;
         loop {
-            let Ok(text) = fs::read_to_string(&pid_file) else {
+            if !pid_file.exists() {
                 return Ok(());
-            };
-            let pid = text
-                .lines()
-                .next()
-                .and_then(|line| line.trim().parse::<i32>().ok());
-            let Some(pid) = pid.filter(|pid| is_server_of(*pid, data)) else {
+            }
+            let Some(pid) = recorded_server(data).filter(|pid| is_server_of(*pid, data)) else {
                 fs::remove_file(&pid_file)?;
                 return Ok(());
             };
@@ -203,12 +219,12 @@ impl Database {
 
     /// A short folder that the database's user can reach, never used before.
     fn fallback(&self) -> anyhow::Result<PathBuf> {
-        let base = fallback_base();
+        let base = &self.elsewhere;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
-            .create(&base)?;
-        if !reachable(&base, self.run_as) {
+            .create(base)?;
+        if !reachable(base, self.run_as) {
             bail!(
                 "the database's user can reach neither {} nor {}",
                 self.home.display(),
@@ -220,20 +236,28 @@ impl Database {
     }
 
     fn remove_fallbacks_except(&self, kept: Option<&Path>) {
-        let prefix = self.fallback_prefix();
-        let Ok(entries) = fs::read_dir(fallback_base()) else {
+        let Ok(entries) = fs::read_dir(&self.elsewhere) else {
             return;
         };
         for entry in entries.flatten() {
-            let ours = entry.file_name().to_string_lossy().starts_with(&prefix);
+            // `kept` is without links, so this must be.
+            let Ok(folder) = entry.path().canonicalize() else {
+                continue;
+            };
             let mine = entry
                 .metadata()
                 .is_ok_and(|found| found.is_dir() && self.owns(&found));
-            if ours && mine && kept != Some(entry.path().as_path()) {
+            let removable = mine && self.is_named_for_us(&folder) && !has_live_server(&folder);
+            if removable && kept != Some(folder.as_path()) {
                 // Only space is lost when it stays.
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = fs::remove_dir_all(folder);
             }
         }
+    }
+
+    fn is_named_for_us(&self, folder: &Path) -> bool {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&self.fallback_prefix())
     }
 
     fn owns(&self, found: &fs::Metadata) -> bool {
@@ -248,11 +272,12 @@ impl Database {
     }
 }
 
-/// A short name for a path.
+/// A short name for a path, the same in every release.
 pub(super) fn digest(path: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    path.hash(&mut hasher);
-    hasher.finish()
+    let hash = Sha256::digest(path.as_os_str().as_bytes());
+    hash.iter()
+        .take(8)
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn fallback_base() -> PathBuf {
@@ -322,6 +347,21 @@ fn short_enough(folder: &Path) -> bool {
     folder.join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_BYTES_MAX
 }
 
+/// Whom `postmaster.pid` names, dead or alive.
+fn recorded_server(data: &Path) -> Option<i32> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    text.lines().next()?.trim().parse().ok()
+}
+
+/// Whether a database lives in `folder`; in doubt it does.
+fn has_live_server(folder: &Path) -> bool {
+    let Some(pid) = recorded_server(&folder.join("data")) else {
+        return false;
+    };
+    let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+    name.is_ok_and(|name| name.trim() == "postgres")
+}
+
 fn is_server_of(pid: i32, data: &Path) -> bool {
     let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else {
         return false;
@@ -365,4 +405,84 @@ pub(super) fn percent_encoded(path: &Path) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A database whose folder has too long a name to be in `DIR`.
+    fn database(base: &Path, name: &str, elsewhere: &Path) -> Database {
+        let data = base.join(name.repeat(120));
+        fs::create_dir_all(&data).unwrap();
+        Database {
+            bin: PathBuf::new(),
+            home: data.join("postgres"),
+            elsewhere: elsewhere.to_owned(),
+            run_as: None,
+        }
+    }
+
+    #[test]
+    fn a_folder_in_use_is_kept_though_it_is_reached_through_a_link() {
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir(base.path().join("real")).unwrap();
+        symlink(base.path().join("real"), base.path().join("link")).unwrap();
+        let database = database(base.path(), "a", &base.path().join("link"));
+        database.settle().unwrap();
+        let folder = database.folder().unwrap();
+        fs::write(folder.join("kept"), "").unwrap();
+
+        database.settle().unwrap();
+        assert_eq!(database.folder().unwrap(), folder);
+        assert!(folder.join("kept").exists());
+    }
+
+    #[test]
+    fn a_copied_folder_gets_a_database_of_its_own() {
+        let base = tempfile::tempdir().unwrap();
+        let elsewhere = base.path().join("elsewhere");
+        let original = database(base.path(), "a", &elsewhere);
+        let copy = database(base.path(), "b", &elsewhere);
+        original.settle().unwrap();
+        let folder = original.folder().unwrap();
+        symlink(fs::read_link(&original.home).unwrap(), &copy.home).unwrap();
+
+        copy.settle().unwrap();
+        assert_ne!(copy.folder().unwrap(), folder);
+        original.settle().unwrap();
+        assert_eq!(original.folder().unwrap(), folder);
+        assert!(copy.folder().is_ok(), "each keeps its own");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_longer_linked_stays_while_its_server_lives() {
+        let base = tempfile::tempdir().unwrap();
+        let elsewhere = base.path().join("elsewhere");
+        let database = database(base.path(), "a", &elsewhere);
+        database.settle().unwrap();
+        let old = database.folder().unwrap();
+        fs::remove_file(&database.home).unwrap();
+        // A process is called what its file is called; this one ends with its input.
+        let named = base.path().join("postgres");
+        symlink("/bin/sh", &named).unwrap();
+        let mut server = std::process::Command::new(named)
+            .args(["-c", "read line"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        fs::create_dir(old.join("data")).unwrap();
+        let pid_file = old.join("data/postmaster.pid");
+        fs::write(pid_file, format!("{}\n", server.id())).unwrap();
+
+        database.settle().unwrap();
+        let stayed = old.exists();
+        drop(server.stdin.take());
+        server.wait().unwrap();
+        assert!(stayed, "the server lives");
+        database.settle().unwrap();
+        assert!(!old.exists(), "the server has ended");
+    }
 }
