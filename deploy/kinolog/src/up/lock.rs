@@ -2,80 +2,113 @@
 //!
 //! # Invariants
 //!
-//! * The lock lives exactly as long as its holder: the kernel lets go of it, whatever happens.
+//! * The lock lives exactly as long as its holder: the kernel lets go of it, whatever happens,
+//!   and no child inherits it.
+//! * Looking at the lock takes none, so it is in nobody's way; who holds it is the kernel's
+//!   word, never that of a file which outlives its writer.
+//! * The holder opens the file once: a process that closes it loses its lock.
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Seek, Write},
     path::Path,
 };
 
 use anyhow::{Context, bail};
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
+    fcntl::{FcntlArg, fcntl},
+    libc,
 };
 
 /// Held by the supervisor of a data folder.
 pub struct Lock {
-    _file: Flock<File>,
+    _file: File,
 }
 
 impl Lock {
     /// Takes the lock of `data`, or says who holds it.
     pub fn take(data: &Path) -> anyhow::Result<Self> {
-        let mut file = match Flock::lock(open(data)?, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => file,
-            Err((file, Errno::EWOULDBLOCK)) => {
-                let pid = pid_in(file).map_or("unknown".to_owned(), |pid| pid.to_string());
+        let path = data.join(NAME);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("failed to open {}", path.display()))?;
+        match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
+            Ok(_) => Ok(Self { _file: file }),
+            Err(Errno::EAGAIN | Errno::EACCES) => {
+                let pid = holder_of(&file).ok().flatten();
                 bail!(
-                    "a platform already runs on {} (process {pid}); `kinolog down` stops it",
-                    data.display()
+                    "a platform already runs on {} (process {}); `kinolog down` stops it",
+                    data.display(),
+                    pid.map_or("unknown".to_owned(), |pid| pid.to_string())
                 );
             }
-            Err((_, error)) => {
-                return Err(error).with_context(|| format!("failed to lock {}", data.display()));
-            }
-        };
-        file.set_len(0)?;
-        file.rewind()?;
-        write!(file, "{}", std::process::id())?;
-        file.flush()?;
-        Ok(Self { _file: file })
+            Err(error) => Err(error).with_context(|| format!("failed to lock {}", data.display())),
+        }
     }
 
-    /// Who holds the lock of `data`, if anyone does.
+    /// Who holds the lock of `data`, if another process does.
     pub fn holder(data: &Path) -> anyhow::Result<Option<i32>> {
-        if !data.join(NAME).exists() {
+        let path = data.join(NAME);
+        if !path.exists() {
             return Ok(None);
         }
-        match Flock::lock(open(data)?, FlockArg::LockSharedNonblock) {
-            Ok(_) => Ok(None),
-            Err((file, Errno::EWOULDBLOCK)) => match pid_in(file) {
-                Some(pid) => Ok(Some(pid)),
-                None => bail!("{} is locked by an unknown process", data.display()),
-            },
-            Err((_, error)) => Err(error)
-                .with_context(|| format!("failed to look at the lock of {}", data.display())),
+        let look = || -> anyhow::Result<Option<i32>> { Ok(holder_of(&File::open(&path)?)?) };
+        match look().with_context(|| format!("failed to look at {}", path.display()))? {
+            // A process of another container has no number here.
+            Some(pid) if pid <= 0 => bail!("{} is locked by an unknown process", data.display()),
+            pid => Ok(pid),
         }
     }
 }
 
 const NAME: &str = "lock";
 
-fn open(data: &Path) -> anyhow::Result<File> {
-    let path = data.join(NAME);
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("failed to open {}", path.display()))
+fn holder_of(file: &File) -> nix::Result<Option<i32>> {
+    let mut lock = whole_file();
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    let free = i32::from(lock.l_type) == libc::F_UNLCK;
+    Ok((!free).then_some(lock.l_pid))
 }
 
-fn pid_in(mut file: File) -> Option<i32> {
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_looks_or_was_inherited_keeps_the_lock_from_being_taken() {
+        let data = tempfile::tempdir().unwrap();
+        drop(Lock::take(data.path()).unwrap());
+        let looked_at = File::open(data.path().join(NAME)).unwrap();
+        looked_at.lock_shared().unwrap();
+        Lock::take(data.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_in_the_file_names_nobody() {
+        let data = tempfile::tempdir().unwrap();
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        std::fs::write(data.path().join(NAME), other.id().to_string()).unwrap();
+        let held = File::open(data.path().join(NAME)).unwrap();
+        held.lock().unwrap();
+        let holder = Lock::holder(data.path());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(holder.unwrap(), None);
+    }
 }
