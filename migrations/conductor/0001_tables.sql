@@ -4,7 +4,9 @@
 create table conductor_checkpoint (
     only_row boolean primary key default true check (only_row),
     epoch text not null,
-    commit_position bigint
+    commit_position bigint,
+    -- The last event of ours that was seen. The position before it may stand further on.
+    last_event bigint
 );
 
 -- The jobs whose streams are folded and kept in memory.
@@ -28,6 +30,6 @@ create index open_jobs_by_video on open_jobs (video);
 create table deletions (
     video uuid primary key,
     asked_at_ms bigint not null,
-    -- Erased once; again when the last signed address has run out.
-    swept boolean not null default false
+    -- When all was erased for the first time; it is again when nothing can arrive any more.
+    swept_at_ms bigint
 );

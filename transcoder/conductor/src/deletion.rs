@@ -3,8 +3,11 @@
 //! # Invariants
 //!
 //! * Nothing of a video is erased while one of its jobs is open: its outputs would come after.
-//! * An address that was signed before the deletion still works after it, for a while. So all
-//!   is erased at once, and once more when the last address has run out. Only then the row goes.
+//! * An address that was signed before the deletion still works after it, for a while, and only
+//!   limits when a PUT begins. So all is erased at once, and once more when the last PUT that
+//!   could begin since is over. Only then the row goes.
+//! * That time counts from the first sweep, when nobody signs any more, and not from when the
+//!   deletion was asked for: there may have been no conductor, and so no answer, meanwhile.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +25,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Beyond the life of an address: clocks differ.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(300);
+
+/// The longest a PUT may take: its 5 GiB at 62 kB/s.
+const PUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut pause = PAUSE_MIN;
@@ -50,17 +56,21 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyho
 
 /// Erases what can be erased now; the next look finds the rest.
 async fn sweep(context: &Context) -> anyhow::Result<()> {
-    let dead_ms = clock::now_ms() - (SIGNED_FOR + CLOCKS_DIFFER_MAX).as_millis() as i64;
+    let over_for = SIGNED_FOR + CLOCKS_DIFFER_MAX + PUT_MAX;
+    let over_before_ms = clock::now_ms() - over_for.as_millis() as i64;
     loop {
-        let deletions = context.store.deletions(dead_ms).await?;
+        let deletions = context.store.deletions(over_before_ms).await?;
         if deletions.is_empty() {
             return Ok(());
         }
-        for Deletion { video, asked_at_ms } in deletions {
+        for Deletion { video, swept, .. } in deletions {
             erase(context, video).await?;
-            let finally = asked_at_ms < dead_ms;
-            context.store.swept(video, finally).await?;
-            tracing::info!(video.id = %video, finally, "erased the objects of video {video}");
+            if swept {
+                context.store.end_deletion(video).await?;
+            } else {
+                context.store.swept(video, clock::now_ms()).await?;
+            }
+            tracing::info!(video.id = %video, finally = swept, "erased the objects of video {video}");
         }
     }
 }

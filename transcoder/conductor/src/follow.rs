@@ -23,7 +23,7 @@ use crate::{
     actor::Message,
     crew::Crew,
     employ,
-    store::{Deletion, OpenJob, Step},
+    store::{Checkpoint, Deletion, OpenJob, Step},
 };
 
 /// Events that ask for nothing may be read again after a crash; at most so many.
@@ -37,26 +37,32 @@ struct Follower {
     saved: Option<u64>,
     /// Up to where everything was looked at.
     seen: Option<u64>,
+    /// The last event among that.
+    last_event: Option<u64>,
     unsaved: u32,
     /// The checkpoint before the first event that could not be read.
     held: Option<Option<u64>>,
+    /// It was said that there are as many open jobs as may be.
+    full: bool,
 }
 
 pub(crate) async fn run(
     context: Arc<Context>,
     crew: Crew,
-    checkpoint: Option<u64>,
+    checkpoint: Checkpoint,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut followed = context.log.follow(checkpoint, stop.clone());
+    let mut followed = context.log.follow(checkpoint.commit, stop.clone());
     let mut follower = Follower {
         context,
         crew,
         stop: stop.clone(),
-        saved: checkpoint,
-        seen: checkpoint,
+        saved: checkpoint.commit,
+        seen: checkpoint.commit,
+        last_event: checkpoint.last_event,
         unsaved: 0,
         held: None,
+        full: false,
     };
     while let Some(followed) = followed.recv().await {
         follower.react(followed).await?;
@@ -81,6 +87,8 @@ impl Follower {
                         recorded.revision, recorded.stream
                     )
                 };
+                // Kept when the checkpoint is held before events that were seen.
+                self.last_event = self.last_event.max(Some(commit));
                 self.react_to(&recorded).await.with_context(context)?;
                 self.seen = Some(commit);
                 self.unsaved += 1;
@@ -135,6 +143,7 @@ impl Follower {
     }
 
     async fn open_job(&mut self, step: Step, open: OpenJob) -> anyhow::Result<()> {
+        self.look_for_places();
         let place = tokio::select! {
             () = self.stop.cancelled() => return Ok(()),
             place = self.context.places.clone().acquire_owned() => place?,
@@ -154,6 +163,22 @@ impl Follower {
         Ok(())
     }
 
+    /// Warns when there is no place for another job: once, until a tenth of them is free again.
+    fn look_for_places(&mut self) {
+        let open_jobs_max = self.context.config.open_jobs_max;
+        let free = self.context.places.available_permits();
+        if free == 0 && !self.full {
+            self.full = true;
+            tracing::warn!(
+                open_jobs_max,
+                "{open_jobs_max} jobs are open, as many as may be: what comes later, deletions included, \
+                 waits until one of them is over; start more workers, and look why jobs do not end"
+            );
+        } else if free > open_jobs_max / 10 {
+            self.full = false;
+        }
+    }
+
     async fn delete(
         &mut self,
         step: Step,
@@ -163,6 +188,7 @@ impl Follower {
         let deletion = Deletion {
             video: fact.video,
             asked_at_ms: fact.at_ms,
+            swept: false,
         };
         self.context
             .store
@@ -181,6 +207,7 @@ impl Follower {
         Step {
             from: self.saved,
             to: self.held.unwrap_or(Some(commit)),
+            last_event: self.last_event,
         }
     }
 

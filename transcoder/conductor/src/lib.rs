@@ -7,6 +7,12 @@
 //!   tables (`store`), and only the streams of open jobs are folded (`stream`).
 //! * All appends to a job go through its one `actor`.
 //! * Killed between any two lines and started again, it does what is left to do, once.
+//!
+//! # Limits
+//!
+//! At most [`Config::open_jobs_max`] jobs (10,000) are open at a time. While there are so many the
+//! log is not followed any further: what comes later, deletions included, waits until a job is
+//! over. A warning says so; more workers make it end sooner.
 
 mod actor;
 mod clock;
@@ -27,7 +33,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use eventlog::Log;
+use eventlog::{Log, LogError};
 use objects::Objects;
 use tokio::{
     net::TcpListener,
@@ -42,11 +48,8 @@ use crate::{
     handle::JobHandle,
     leader::Leadership,
     leases::Leases,
-    store::{OpenJob, Store},
+    store::{Checkpoint, OpenJob, Store},
 };
-
-/// Jobs kept open at a time. While there are so many, the log is not followed any further.
-const OPEN_JOBS_MAX: usize = 10_000;
 
 /// Job streams read at a time.
 const READING_MAX: usize = 16;
@@ -65,6 +68,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// How long one attempt of `finish` waits for an object store that is away.
     pub storage_patience: Duration,
+    /// Jobs kept open at a time: each is kept in memory.
+    pub open_jobs_max: usize,
 }
 
 impl Config {
@@ -75,6 +80,7 @@ impl Config {
             lease: Duration::from_secs(10),
             heartbeat: Duration::from_secs(2),
             storage_patience: Duration::from_secs(30),
+            open_jobs_max: 10_000,
         }
     }
 
@@ -86,6 +92,7 @@ impl Config {
     fn check(&self) -> anyhow::Result<()> {
         ensure!(!self.worker_token.is_empty(), "the worker token is empty");
         ensure!(!self.lease.is_zero(), "a lease lasts for some time");
+        ensure!(self.open_jobs_max > 0, "no job may be open");
         Ok(())
     }
 }
@@ -152,17 +159,14 @@ async fn lead(
         .await;
 
     let store = Store::open(&config.postgres_url).await?;
-    let Some(epoch) = epoch(&log, &stop).await else {
+    let Some(checkpoint) = checkpoint(&store, &log, &stop).await? else {
         return Ok(());
     };
-    let checkpoint = store
-        .checkpoint(&epoch)
-        .await
-        .context("failed to read the checkpoint")?;
     let open_jobs = store
         .open_jobs()
         .await
         .context("failed to read the open jobs")?;
+    let places = Arc::new(Semaphore::new(config.open_jobs_max));
     let context = Arc::new(Context {
         config,
         log,
@@ -171,7 +175,7 @@ async fn lead(
         desk,
         deletable: Notify::new(),
         reading: Semaphore::new(READING_MAX),
-        places: Arc::new(Semaphore::new(OPEN_JOBS_MAX)),
+        places,
     });
 
     // Every clone is dropped when its job was read: then there is nothing more to receive.
@@ -185,17 +189,67 @@ async fn lead(
     drop(unread);
     all_read.recv().await;
     context.desk.open();
-    tracing::info!(?checkpoint, "all open jobs were read, following the log");
+    tracing::info!(
+        commit = checkpoint.commit,
+        "all open jobs were read, following the log"
+    );
 
     crew.spawn("deletions", deletion::run(context.clone(), stop.clone()))
         .await;
     follow::run(context, crew, checkpoint, stop).await
 }
 
-async fn epoch(log: &Log, stop: &CancellationToken) -> Option<String> {
+/// Where this log is to be followed from. `None`: it was told to stop before that was known.
+///
+/// Tables that are not of this log begin anew.
+async fn checkpoint(
+    store: &Store,
+    log: &Log,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Checkpoint>> {
+    // Read before the log is asked: an event that is known here is in the log by then.
+    let stored = store.checkpoint();
+    let stored = stored.await.context("failed to read the checkpoint")?;
+    let Some((epoch, head)) = identity(log, stop).await else {
+        return Ok(None);
+    };
+    if let Some(stored) = stored {
+        let Checkpoint {
+            epoch: known,
+            last_event,
+            ..
+        } = &stored;
+        // Where the log's last event is not known, nothing can be said.
+        let is_ahead = head.is_some() && *last_event > head;
+        if *known == epoch && !is_ahead {
+            return Ok(Some(stored));
+        }
+        if *known == epoch {
+            tracing::warn!(
+                last_event,
+                head,
+                "the log has lost its end, for example by being restored from a backup: \
+                 its conductor begins anew from what is left"
+            );
+        } else {
+            tracing::warn!("this is another log, of epoch {epoch}: its conductor begins anew");
+        }
+    }
+    let began = store.begin_anew(&epoch).await;
+    began.context("failed to begin the conductor's tables anew")?;
+    Ok(Some(Checkpoint {
+        epoch,
+        commit: None,
+        last_event: None,
+    }))
+}
+
+/// Which log it is, and its last event of ours.
+async fn identity(log: &Log, stop: &CancellationToken) -> Option<(String, Option<u64>)> {
     while !stop.is_cancelled() {
-        match log.epoch().await {
-            Ok(epoch) => return Some(epoch.to_string()),
+        let asked = async { Ok::<_, LogError>((log.epoch().await?, log.head().await?)) };
+        match asked.await {
+            Ok((epoch, head)) => return Some((epoch.to_string(), head)),
             Err(error) => {
                 tracing::warn!(%error, "the log does not say which one it is, asking again")
             }

@@ -5,7 +5,8 @@
 //! * What an event asks for and the checkpoint behind that event are written in one transaction.
 //! * The checkpoint moves only from where its writer believes it to be: a conductor that was
 //!   replaced cannot write any more.
-//! * The tables hold no fact of their own. For another log (another epoch) they begin anew.
+//! * The tables hold no fact of their own. For another log (another epoch), and for one that was
+//!   set back behind what they know, they begin anew.
 
 use std::str::FromStr;
 
@@ -39,17 +40,30 @@ pub(crate) struct OpenJob {
     pub cancelled_by: Option<EventId>,
 }
 
+/// How far which log was acted upon.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkpoint {
+    pub epoch: String,
+    /// Where the log is to be followed from; `None` is its beginning.
+    pub commit: Option<u64>,
+    /// The last event of ours: behind it a log may go on without anything of ours.
+    pub last_event: Option<u64>,
+}
+
 /// From which checkpoint to which.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
     pub from: Option<u64>,
     pub to: Option<u64>,
+    pub last_event: Option<u64>,
 }
 
 /// A video whose objects are to be erased.
 pub(crate) struct Deletion {
     pub video: VideoId,
     pub asked_at_ms: i64,
+    /// They were erased once already.
+    pub swept: bool,
 }
 
 #[derive(Clone)]
@@ -83,17 +97,22 @@ impl Store {
         Ok(Self { pool })
     }
 
-    /// Where the log of this epoch is to be followed from; `None` is its beginning.
-    pub(crate) async fn checkpoint(&self, epoch: &str) -> anyhow::Result<Option<u64>> {
+    /// `None` before anything was acted upon.
+    pub(crate) async fn checkpoint(&self) -> sqlx::Result<Option<Checkpoint>> {
+        let row =
+            sqlx::query!("select epoch, commit_position, last_event from conductor_checkpoint")
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.map(|row| Checkpoint {
+            epoch: row.epoch,
+            commit: row.commit_position.map(|position| position as u64),
+            last_event: row.last_event.map(|position| position as u64),
+        }))
+    }
+
+    /// Forgets everything, and stands at the beginning of the log of this epoch.
+    pub(crate) async fn begin_anew(&self, epoch: &str) -> sqlx::Result<()> {
         let mut tx = self.pool.begin().await?;
-        let row = sqlx::query!("select epoch, commit_position from conductor_checkpoint")
-            .fetch_optional(&mut *tx)
-            .await?;
-        if let Some(row) = row
-            && row.epoch == epoch
-        {
-            return Ok(row.commit_position.map(|position| position as u64));
-        }
         sqlx::query!("delete from conductor_checkpoint")
             .execute(&mut *tx)
             .await?;
@@ -110,7 +129,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(None)
+        Ok(())
     }
 
     pub(crate) async fn open_jobs(&self) -> sqlx::Result<Vec<OpenJob>> {
@@ -201,14 +220,14 @@ impl Store {
     }
 
     /// What can be erased now: no job writes there any more. Once at once, and once again
-    /// for what was asked for before `signed_before_ms`.
-    pub(crate) async fn deletions(&self, signed_before_ms: i64) -> sqlx::Result<Vec<Deletion>> {
+    /// what was swept before `over_before_ms`.
+    pub(crate) async fn deletions(&self, over_before_ms: i64) -> sqlx::Result<Vec<Deletion>> {
         let rows = sqlx::query!(
-            "select video, asked_at_ms from deletions
-             where (not swept or asked_at_ms < $1)
+            "select video, asked_at_ms, swept_at_ms from deletions
+             where (swept_at_ms is null or swept_at_ms < $1)
                and not exists (select 1 from open_jobs where open_jobs.video = deletions.video)
              order by asked_at_ms limit $2",
-            signed_before_ms,
+            over_before_ms,
             DELETIONS_MAX,
         )
         .fetch_all(&self.pool)
@@ -216,33 +235,39 @@ impl Store {
         let deletions = rows.into_iter().map(|row| Deletion {
             video: VideoId(row.video),
             asked_at_ms: row.asked_at_ms,
+            swept: row.swept_at_ms.is_some(),
         });
         Ok(deletions.collect())
     }
 
-    /// The objects were erased, for the last time if `finally`.
-    pub(crate) async fn swept(&self, video: VideoId, finally: bool) -> sqlx::Result<()> {
-        if finally {
-            sqlx::query!("delete from deletions where video = $1", video.0)
-                .execute(&self.pool)
-                .await?;
-            return Ok(());
-        }
+    /// The objects were erased for the first time.
+    pub(crate) async fn swept(&self, video: VideoId, at_ms: i64) -> sqlx::Result<()> {
         sqlx::query!(
-            "update deletions set swept = true where video = $1",
-            video.0
+            "update deletions set swept_at_ms = $2 where video = $1",
+            video.0,
+            at_ms,
         )
         .execute(&self.pool)
         .await?;
+        Ok(())
+    }
+
+    /// The objects were erased for the last time.
+    pub(crate) async fn end_deletion(&self, video: VideoId) -> sqlx::Result<()> {
+        sqlx::query!("delete from deletions where video = $1", video.0)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 }
 
 async fn advance(connection: &mut PgConnection, step: Step) -> anyhow::Result<()> {
     let moved = sqlx::query!(
-        "update conductor_checkpoint set commit_position = $2 where commit_position is not distinct from $1",
+        "update conductor_checkpoint set commit_position = $2, last_event = $3
+         where commit_position is not distinct from $1",
         step.from.map(|position| position as i64),
         step.to.map(|position| position as i64),
+        step.last_event.map(|position| position as i64),
     )
     .execute(connection)
     .await?;

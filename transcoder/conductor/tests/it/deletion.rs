@@ -44,7 +44,7 @@ async fn deleting_a_video_cancels_its_work_and_erases_its_objects() {
     // Signed addresses outlive the deletion, so it stays on the list until they have run out.
     eventually("it was swept", async || {
         world
-            .sql("select count(*) from conductor.deletions where swept")
+            .sql("select count(*) from conductor.deletions where swept_at_ms is not null")
             .await
             == 1
     })
@@ -92,4 +92,38 @@ async fn a_ready_video_is_erased_too() {
         outputs.is_empty() && world.keys(&format!("sources/{video}")).await.is_empty()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrives_long_after_a_deletion_is_erased_too() {
+    let mut world = World::new().await;
+    let (video, _) = world.upload().await;
+    world.kill().await;
+    // So long ago that every address of then has run out: but who knows what was signed since.
+    world.delete_at(video, 1_700_000_000_001).await;
+    world.start().await;
+    let swept = "select count(*) from conductor.deletions where swept_at_ms is not null";
+    eventually("it was swept", async || world.sql(swept).await == 1).await;
+
+    // A slow PUT ends, while others may still go on.
+    let key = format!("sources/{video}/original");
+    let body = "late".into();
+    world.objects.create(&key, "video/mp4", body).await.unwrap();
+    let hours = "with aged as (update conductor.deletions set swept_at_ms = swept_at_ms - 7200000 returning 1)
+                 select count(*) from aged";
+    world.sql(hours).await;
+    let (other, _) = world.upload().await;
+    world.delete(other).await;
+    eventually("another was swept", async || world.sql(swept).await == 2).await;
+    assert_eq!(world.keys(&format!("sources/{video}")).await, [key]);
+
+    let days = "with aged as (update conductor.deletions set swept_at_ms = swept_at_ms - 172800000
+                where asked_at_ms = 1700000000001 returning 1) select count(*) from aged";
+    assert_eq!(world.sql(days).await, 1);
+    world.restart().await;
+    eventually("it is erased for good", async || {
+        world.sql("select count(*) from conductor.deletions").await == 1
+    })
+    .await;
+    assert!(world.keys(&format!("sources/{video}")).await.is_empty());
 }

@@ -10,7 +10,8 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
-    worker::Worker,
+    warnings,
+    worker::{Worker, job_of, lease_of},
     world::{TOKEN, World, eventually},
 };
 
@@ -75,6 +76,80 @@ async fn a_conductor_without_its_tables_begins_anew_and_repeats_nothing() {
         world.job_events(job).await.len(),
     );
     assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conductor_that_knows_more_than_a_restored_log_begins_anew() {
+    const LOST: &str = "the log has lost its end";
+    warnings::listen();
+    let mut world = World::new().await;
+    let (video, _) = world.upload().await;
+    world.worker("worker-1").work_all(4).await;
+    let ready = |video: &domain::video::Video| video.status == Status::Ready;
+    world.until_video(video, "ready", ready).await;
+    world.back_up_log().await;
+    for _ in 0..3 {
+        world.upload().await;
+    }
+    eventually("their rows are there", async || {
+        world.sql("select count(*) from conductor.open_jobs").await == 3
+    })
+    .await;
+    world.restart().await;
+    assert_eq!(warnings::count(LOST), 0);
+
+    world.kill().await;
+    world.restore_log().await;
+    let (other, job) = world.upload().await;
+    world.start().await;
+    assert_eq!(warnings::count(LOST), 1);
+    // The work of this log, and none of what it forgot.
+    let probe = world.worker("worker-1").claim("probe").await;
+    assert_eq!(job_of(&probe), job);
+    eventually("the job that was over is closed again", async || {
+        world.sql("select count(*) from conductor.open_jobs").await == 1
+    })
+    .await;
+    let worker = world.worker("worker-1");
+    let lease = lease_of(&probe);
+    let failed = worker.fail(&lease, "SOURCE_NOT_MEDIA", "this is not a video");
+    failed.await.unwrap();
+    let failed = |video: &domain::video::Video| video.status == Status::Failed;
+    world.until_video(other, "failed", failed).await;
+    world.restart().await;
+    assert_eq!(warnings::count(LOST), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_jobs_as_may_be_are_open_and_more_are_warned_of_once() {
+    const FULL: &str = "2 jobs are open, as many as may be";
+    warnings::listen();
+    let world = World::with(|config| config.open_jobs_max = 2).await;
+    let mut videos = vec![];
+    for _ in 0..4 {
+        videos.push(world.upload().await.0);
+    }
+    let worker = world.worker("worker-1");
+    let probes = [worker.claim("probe").await, worker.claim("probe").await];
+    eventually("it warns", async || warnings::count(FULL) == 1).await;
+    let open = world.sql("select count(*) from conductor.open_jobs").await;
+    assert_eq!(open, 2);
+
+    let [first, second] = probes.map(|probe| lease_of(&probe));
+    let not_media = async |lease| {
+        let failed = worker.fail(lease, "SOURCE_NOT_MEDIA", "this is not a video");
+        failed.await.unwrap();
+    };
+    not_media(&first).await;
+    let third = lease_of(&worker.claim("probe").await);
+    not_media(&second).await;
+    not_media(&third).await;
+    not_media(&lease_of(&worker.claim("probe").await)).await;
+    for video in videos {
+        let failed = |video: &domain::video::Video| video.status == Status::Failed;
+        world.until_video(video, "failed", failed).await;
+    }
+    assert_eq!(warnings::count(FULL), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,5 +7,6 @@ mod leadership;
 mod leases;
 mod life;
 mod refusals;
+mod warnings;
 mod worker;
 mod world;

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,7 @@ pub struct World {
     pub address: SocketAddr,
     conductor: Option<JoinHandle<anyhow::Result<()>>>,
     event_store: (SocketAddr, CancellationToken),
+    log_dir: PathBuf,
     object_store: CancellationToken,
     database: String,
     stop: CancellationToken,
@@ -62,7 +64,8 @@ impl World {
 
         let (listener, address) = bind().await;
         let event_store = (address, stop.child_token());
-        let store = kinolog_eventstore::Config::new(dir.path().join("eventstore"));
+        let log_dir = dir.path().join("eventstore");
+        let store = kinolog_eventstore::Config::new(&log_dir);
         let serving = kinolog_eventstore::serve(listener, store, event_store.1.clone());
         let _ended = tokio::spawn(serving);
         let log = Log::new(&format!("esdb://{address}?tls=false")).unwrap();
@@ -99,6 +102,7 @@ impl World {
             address,
             conductor: None,
             event_store,
+            log_dir,
             object_store,
             database,
             stop,
@@ -164,10 +168,7 @@ impl World {
         let address = self.event_store.0;
         self.event_store.1 = self.stop.child_token();
         // The folder is free as soon as the last one has let go of it.
-        let (dir, stop) = (
-            self.dir.path().join("eventstore"),
-            self.event_store.1.clone(),
-        );
+        let (dir, stop) = (self.log_dir.clone(), self.event_store.1.clone());
         let _ended = tokio::spawn(async move {
             loop {
                 let Ok(listener) = TcpListener::bind(address).await else {
@@ -184,6 +185,20 @@ impl World {
             }
         });
         eventually("the log is back", async || self.log.ready().await.is_ok()).await;
+    }
+
+    /// Copies the log as it is now.
+    pub async fn back_up_log(&mut self) {
+        self.lose_log().await;
+        copy(&self.log_dir, &self.dir.path().join("backup"));
+        self.find_log().await;
+    }
+
+    /// The log is as it was, at the same address.
+    pub async fn restore_log(&mut self) {
+        self.lose_log().await;
+        self.log_dir = self.dir.path().join("backup");
+        self.find_log().await;
     }
 
     pub async fn lose_object_store(&self) {
@@ -251,15 +266,13 @@ impl World {
     }
 
     pub async fn delete(&self, video: VideoId) {
+        self.delete_at(video, now_ms()).await;
+    }
+
+    pub async fn delete_at(&self, video: VideoId, at_ms: i64) {
         let by = video::By::Platform;
-        self.command(
-            video,
-            video::Command::Delete {
-                by,
-                at_ms: now_ms(),
-            },
-        )
-        .await;
+        self.command(video, video::Command::Delete { by, at_ms })
+            .await;
     }
 
     pub async fn command(&self, video: VideoId, command: video::Command) {
@@ -385,6 +398,19 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     while !holds().await {
         assert!(began.elapsed() < WAIT_MAX, "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 
