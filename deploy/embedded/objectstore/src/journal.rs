@@ -6,6 +6,8 @@
 //!   So what a crash can tear is the last frame, and nothing valid follows a torn one.
 //! * A bad frame with a valid one behind it is damage, not a torn tail: the store does not open.
 //! * An `fdatasync` that failed is never tried again: what is on disk is unknown from then on.
+//! * What `open` replays is durable when it returns: the last frame, whose sync may be what
+//!   failed or never came, is written once more and synced.
 //! * A write that found the disk full is taken back, and the journal goes on.
 
 use std::fs::{File, OpenOptions};
@@ -43,12 +45,13 @@ pub(crate) enum AppendError {
 
 impl Journal {
     /// Opens or begins the journal in `dir`, hands every record to `replay`, cuts a torn tail.
+    /// Nothing may be done about the records before it has returned.
     pub(crate) fn open(
         dir: &Path,
         mut replay: impl FnMut(Record) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         let path = dir.join("journal");
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -58,13 +61,16 @@ impl Journal {
         let size = file.metadata()?.len();
         let mut reader = BufReader::with_capacity(1 << 20, &file);
         let mut len = 0;
+        let mut last = None;
         while let Some(payload) = read_frame(&mut reader)? {
             let records: Vec<Record> = serde_json::from_slice(&payload)
                 .with_context(|| format!("failed to read the journal's records at byte {len}"))?;
             for record in records {
                 replay(record)?;
             }
+            let at = len;
             len += (HEADER_BYTES + payload.len()) as u64;
+            last = Some((at, payload));
         }
         if len < size {
             refuse_damage(&file, len)?;
@@ -76,6 +82,7 @@ impl Journal {
             file.set_len(len)?;
             file.sync_all()?;
         }
+        harden(&mut file, last).context("failed to make the end of the journal durable")?;
         sync_dir(dir)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -127,6 +134,17 @@ impl Journal {
     }
 }
 
+/// Makes the last frame durable. Its pages may be clean and yet not on disk: a sync alone
+/// would say yes.
+fn harden(file: &mut File, last: Option<(u64, Vec<u8>)>) -> io::Result<()> {
+    let Some((at, payload)) = last else {
+        return Ok(());
+    };
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(&framed(payload))?;
+    file.sync_data()
+}
+
 fn write_new(path: &Path, records: impl Iterator<Item = Record>) -> io::Result<(File, u64)> {
     let mut file = OpenOptions::new()
         .read(true)
@@ -170,6 +188,10 @@ fn frame(records: &[Vec<u8>]) -> Vec<u8> {
     payload.push(b'[');
     payload.extend_from_slice(&records.join(&b','));
     payload.push(b']');
+    framed(payload)
+}
+
+fn framed(mut payload: Vec<u8>) -> Vec<u8> {
     assert!(
         payload.len() <= FRAME_BYTES_MAX,
         "the writer bounds its groups"
@@ -289,6 +311,20 @@ mod tests {
                 .to_string()
                 .contains("damaged at byte 0")
         );
+    }
+
+    #[test]
+    fn the_last_frame_is_written_again_when_it_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path(), &["a", "b"]);
+        let path = dir.path().join("journal");
+        let bytes = std::fs::read(&path).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_modified(long_ago).unwrap();
+        assert_eq!(keys(dir.path()).unwrap(), ["a", "b"]);
+        assert_ne!(file.metadata().unwrap().modified().unwrap(), long_ago);
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 
     #[test]

@@ -342,11 +342,17 @@ impl Replay {
         Ok(())
     }
 
-    /// The state, after removing the files no record names.
-    pub(crate) fn finish(self) -> anyhow::Result<State> {
+    /// Dropping this removes no file, not even those the records let go of: it is not known
+    /// whether those records are on disk.
+    pub(crate) fn keep_files(&self) {
         for blob in self.known.values().filter(|blob| !blob.is_owned()) {
             blob.keep();
         }
+    }
+
+    /// The state, after removing the files no record names.
+    pub(crate) fn finish(self) -> anyhow::Result<State> {
+        self.keep_files();
         let removed = self
             .blobs
             .remove_unknown(|id| self.known.get(&id).is_some_and(|blob| blob.is_owned()))

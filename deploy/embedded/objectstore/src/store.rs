@@ -78,7 +78,8 @@ impl Store {
 
         let blobs = Blobs::open(&dir.join("blobs"))?;
         let mut replay = Replay::new(blobs.clone());
-        let mut journal = Journal::open(dir, |record| replay.take(record))?;
+        let mut journal = Journal::open(dir, |record| replay.take(record))
+            .inspect_err(|_| replay.keep_files())?;
         let records = replay.records;
         let state = replay.finish()?;
         let alive = (state.objects.len() + state.uploads.len() + state.owed.len()) as u64;

@@ -1,11 +1,13 @@
 //! The process killed at any moment, and a disk that is full.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
 use http::Method;
 use object_store::{ObjectStoreExt, path::Path};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::support::{Program, client, eventually, folder, presign, web};
 
@@ -81,6 +83,45 @@ async fn a_kill_leaves_each_object_old_or_new_and_never_half() {
         acknowledged.iter().any(|generation| *generation > 0),
         "nothing was ever put"
     );
+}
+
+#[tokio::test]
+async fn nothing_is_served_or_removed_by_a_change_that_cannot_be_made_durable() {
+    let dir = folder();
+    let program = Program::start(dir.path(), None, None);
+    let store = client(program.address);
+    store.put(&Path::from("k/a"), "bytes".into()).await.unwrap();
+    let blobs = dir.path().join("blobs");
+    let blob = std::fs::read_dir(&blobs).unwrap().next().unwrap().unwrap();
+    let bytes = std::fs::read(blob.path()).unwrap();
+    store.delete(&Path::from("k/a")).await.unwrap();
+    eventually(|| !blob.path().exists(), "the blob is removed").await;
+    program.kill();
+    // As if the kill had come after the write of that change and before its sync.
+    std::fs::write(blob.path(), bytes).unwrap();
+
+    let path = dir.path().to_owned();
+    let program = std::thread::spawn(move || {
+        let rules = BTreeMap::from([(libc::SYS_fdatasync, vec![])]);
+        let filter = SeccompFilter::new(
+            rules,
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::EIO.cast_unsigned()),
+            std::env::consts::ARCH.try_into().unwrap(),
+        );
+        // On this thread and what it starts.
+        let filter: BpfProgram = filter.unwrap().try_into().unwrap();
+        seccompiler::apply_filter(&filter).unwrap();
+        Program::start(&path, None, None)
+    });
+    program.join().unwrap().fails().await;
+    assert!(blob.path().exists());
+
+    let program = Program::start(dir.path(), None, None);
+    let head = client(program.address).head(&Path::from("k/a")).await;
+    assert!(matches!(head, Err(object_store::Error::NotFound { .. })));
+    assert!(!blob.path().exists());
+    program.terminate();
 }
 
 #[tokio::test]

@@ -248,6 +248,20 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it ends by itself, with an error.
+    pub(crate) async fn fails(mut self) {
+        let mut ended = None;
+        eventually(
+            || {
+                ended = self.child.try_wait().unwrap();
+                ended.is_some()
+            },
+            "the program ends",
+        )
+        .await;
+        assert!(!ended.unwrap().success());
+    }
+
     pub(crate) fn terminate(mut self) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
