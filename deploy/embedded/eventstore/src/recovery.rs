@@ -7,7 +7,9 @@
 //!   group is an error that names file and offset, and the node does not open.
 //! * A batch is there whole or not at all.
 //! * What is served after opening is durable: the last group is written once more and
-//!   synced, since its sync may be what failed.
+//!   synced, since its sync may be what failed; and so are the segments' names.
+//! * A segment that was begun and not finished says nothing about the one before it, which
+//!   is then the last: a kill may have torn a later group of that one.
 
 use std::io;
 use std::sync::Arc;
@@ -41,27 +43,55 @@ pub(crate) fn open(disk: &dyn Disk) -> anyhow::Result<(Index, Tail)> {
         .collect();
     numbers.sort_unstable();
 
-    let mut recovery = Recovery::default();
     for (place, number) in numbers.iter().copied().enumerate() {
         ensure!(
             usize::try_from(number) == Ok(place),
             "the log is damaged: {} is missing",
             segment::name(u32::try_from(place).unwrap_or(u32::MAX)),
         );
-        let last = place + 1 == numbers.len();
+    }
+    let unfinished = match numbers.last().copied() {
+        Some(last) if is_unfinished(disk, last)? => numbers.pop(),
+        _ => None,
+    };
+
+    let mut recovery = Recovery::default();
+    for number in numbers.iter().copied() {
+        let last = numbers.last() == Some(&number);
         recovery
             .segment(disk, number, last)
             .with_context(|| format!("failed to open {}", segment::name(number)))?;
     }
-    let Some(file) = recovery.index.segments.last().map(|it| it.file.clone()) else {
-        let header = recovery.header(0);
-        let file = create(disk, header).context("failed to begin the log")?;
-        settle(disk, &*file).context("failed to begin the log")?;
-        recovery.add_file(header.number, file.clone());
-        return Ok(recovery.done(file, segment::HEADER_BYTES as u64));
+    if let Some(number) = unfinished {
+        let file = segment::name(number);
+        tracing::warn!(
+            file,
+            "removing the last segment: it was begun and not finished"
+        );
+        disk.remove(&file)
+            .with_context(|| format!("failed to remove {file}"))?;
+    }
+    let file = match recovery.index.segments.last() {
+        Some(last) => last.file.clone(),
+        None => recovery.begin(disk).context("failed to begin the log")?,
     };
+    // A kill may have come between the making of a segment and the sync of its name.
+    disk.sync_names()
+        .context("failed to make the names of the segments durable")?;
     let end = recovery.end;
     Ok(recovery.done(file, end))
+}
+
+/// Whether a segment was begun and not finished: its header, which is durable before any
+/// record behind it, is not there, and no record is.
+fn is_unfinished(disk: &dyn Disk, number: u32) -> anyhow::Result<bool> {
+    let name = segment::name(number);
+    let look = || {
+        let mut scan = Scan::new(disk.open(&name)?)?;
+        let header = Header::decode(&scan.bytes(0, segment::HEADER_BYTES)?);
+        Ok::<_, io::Error>(header.is_none() && scan.proof_of_durability(0, 0)?.is_none())
+    };
+    look().with_context(|| format!("failed to open {name}"))
 }
 
 /// Makes a segment's file with its header. It is durable only after [`settle`].
@@ -97,19 +127,7 @@ impl Recovery {
     fn segment(&mut self, disk: &dyn Disk, number: u32, last: bool) -> anyhow::Result<()> {
         let file = disk.open(&segment::name(number))?;
         let mut scan = Scan::new(file.clone())?;
-        let expected = self.header(number);
         let found = Header::decode(&scan.bytes(0, segment::HEADER_BYTES)?);
-        if found.is_none() && last && scan.proof_of_durability(0, 0)?.is_none() {
-            tracing::warn!(
-                file = segment::name(number),
-                "the last segment was begun and not finished: beginning it again"
-            );
-            let file = create(disk, expected)?;
-            settle(disk, &*file)?;
-            self.end = segment::HEADER_BYTES as u64;
-            self.add_file(number, file);
-            return Ok(());
-        }
         let Some(found) = found else {
             bail!("the log is damaged at offset 0: the segment's header is not intact");
         };
@@ -250,13 +268,19 @@ impl Recovery {
         Ok(())
     }
 
-    fn header(&self, number: u32) -> Header {
-        Header {
-            number,
+    /// Makes the first segment, all but the sync of its name.
+    fn begin(&mut self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+        let header = Header {
+            number: 0,
             after: self.position,
             created: self.created,
             chain: self.chain,
-        }
+        };
+        let file = create(disk, header)?;
+        file.sync_data()?;
+        self.end = segment::HEADER_BYTES as u64;
+        self.add_file(header.number, file.clone());
+        Ok(file)
     }
 
     fn add_file(&mut self, number: u32, file: Arc<dyn DiskFile>) {

@@ -6,7 +6,8 @@
 //! * Nothing is acknowledged or shown before the sync of its group has succeeded.
 //! * A write or sync that fails for another reason than a full disk is fatal: nothing of
 //!   the group is acknowledged, nothing is tried again, and the node ends.
-//! * A full disk refuses the group; the file is cut back to where it was.
+//! * A full disk refuses the group; the file is cut back to where it was, and a segment
+//!   that was just begun is removed.
 
 use std::io;
 use std::sync::Arc;
@@ -125,7 +126,8 @@ impl Writer {
         let file = match recovery::create(&*self.disk, header) {
             Ok(file) => file,
             Err(error) if is_full(&error) => {
-                // What is left of it is no record; the next try begins it again.
+                self.take_back(&name)
+                    .with_context(|| format!("failed to take back {name}"))?;
                 return Ok(Outcome::Refused(format!("the disk is full: {error}")));
             }
             Err(error) => return Err(error).with_context(|| format!("failed to begin {name}")),
@@ -140,6 +142,16 @@ impl Writer {
         self.tail.segment = header.number;
         self.tail.offset = segment::HEADER_BYTES as u64;
         Ok(Outcome::Durable)
+    }
+
+    /// Removes a segment that found no room. Left there, it would say that the one before
+    /// it is complete, while appends go on into that one.
+    fn take_back(&self, name: &str) -> io::Result<()> {
+        match self.disk.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            // It may be that not even its name had room.
+            _ => self.disk.sync_names(),
+        }
     }
 
     /// Writes and syncs the group, then shows it and answers. The group is empty after.

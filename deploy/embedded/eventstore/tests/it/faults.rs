@@ -1,9 +1,10 @@
 //! A disk that fails: nothing it did not keep is acknowledged.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use eventstore::{Client, ExpectedRevision as Expected};
 use kinolog_eventstore::{Disk, DiskFile, Folder, limits};
@@ -11,12 +12,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::node::{Node, SOON, add, append, client, event, events, folder, revisions};
+use crate::storage::segments;
+
+/// Room for some forty events.
+const SMALL_SEGMENT: u64 = 8 * 1024;
 
 /// What goes wrong from now on.
 #[derive(Default)]
 struct Faults {
     sync: AtomicBool,
+    sync_names: AtomicBool,
     full: AtomicBool,
+    /// Files a power cut would take.
+    unsynced: Mutex<BTreeSet<String>>,
 }
 
 #[tokio::test]
@@ -66,18 +74,71 @@ async fn a_full_disk_refuses_appends_until_there_is_room_and_reads_go_on() {
     faults.full.store(false, Ordering::SeqCst);
     let again = append(&client, "a", Expected::Exact(1), events("x", 3)).await;
     assert_eq!(again.unwrap().next_expected_version, 4);
-    serving.abort();
-    // Its end unlocks the folder.
-    let _ = serving.await;
     drop(client);
+    kill(dir.path(), serving).await;
 
-    let node = reopen(dir.path()).await;
+    let node = Node::start(dir.path()).await;
     assert_eq!(revisions(&node.client, "a").await, [0, 1, 2, 3, 4]);
     node.stop().await;
 }
 
-/// Waits for the lock of a node that was dropped and not stopped.
-async fn reopen(dir: &Path) -> Node {
+#[tokio::test]
+async fn a_segment_that_found_no_room_leaves_the_one_before_it_the_last() {
+    let dir = folder();
+    let faults = Arc::new(Faults::default());
+    let (client, serving) = start_with(dir.path(), &faults, SMALL_SEGMENT).await;
+    add(&client, "a", "before", 30).await;
+
+    faults.full.store(true, Ordering::SeqCst);
+    let refused = append(&client, "a", Expected::Exact(29), events("x", 30)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(segments(dir.path()).len(), 1);
+    faults.full.store(false, Ordering::SeqCst);
+    add(&client, "a", "small", 1).await;
+    drop(client);
+    kill(dir.path(), serving).await;
+
+    // As if the kill had come in the middle of that write.
+    let last = &segments(dir.path())[0];
+    let whole = std::fs::read(last).unwrap();
+    std::fs::write(last, &whole[..whole.len() - 1]).unwrap();
+    let node = Node::start(dir.path()).await;
+    assert_eq!(revisions(&node.client, "a").await.len(), 30);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_segment_whose_name_was_never_synced_survives_a_power_cut_after_the_next_start() {
+    let dir = folder();
+    let faults = Arc::new(Faults::default());
+    let (client, serving) = start_with(dir.path(), &faults, SMALL_SEGMENT).await;
+    add(&client, "a", "before", 30).await;
+    faults.sync_names.store(true, Ordering::SeqCst);
+    let lost = append(&client, "a", Expected::Exact(29), events("x", 30)).await;
+    assert!(lost.is_err(), "{lost:?}");
+    let ended = tokio::time::timeout(SOON, serving).await.unwrap().unwrap();
+    let error = format!("{:#}", ended.unwrap_err());
+    assert!(error.contains("segment-0000000001.log"), "{error}");
+    assert_eq!(segments(dir.path()).len(), 2);
+
+    faults.sync_names.store(false, Ordering::SeqCst);
+    let (client, serving) = start_with(dir.path(), &faults, SMALL_SEGMENT).await;
+    add(&client, "a", "after", 1).await;
+    drop(client);
+    kill(dir.path(), serving).await;
+    for name in &*faults.unsynced.lock().unwrap() {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
+
+    let node = Node::start(dir.path()).await;
+    assert_eq!(revisions(&node.client, "a").await.len(), 31);
+    node.stop().await;
+}
+
+/// Drops a node without stopping it, and waits until it no longer has the folder.
+async fn kill(dir: &Path, serving: Serving) {
+    serving.abort();
+    let _ = serving.await;
     let deadline = tokio::time::Instant::now() + SOON;
     while Folder::open(dir).is_err() {
         assert!(
@@ -86,12 +147,15 @@ async fn reopen(dir: &Path) -> Node {
         );
         tokio::task::yield_now().await;
     }
-    Node::start(dir).await
 }
 
 type Serving = tokio::task::JoinHandle<anyhow::Result<()>>;
 
 async fn start(dir: &Path, faults: &Arc<Faults>) -> (Client, Serving) {
+    start_with(dir, faults, limits::SEGMENT_BYTES).await
+}
+
+async fn start_with(dir: &Path, faults: &Arc<Faults>, segment_bytes: u64) -> (Client, Serving) {
     let disk = Arc::new(Faulty {
         disk: Folder::open(dir).unwrap(),
         faults: faults.clone(),
@@ -99,7 +163,7 @@ async fn start(dir: &Path, faults: &Arc<Faults>) -> (Client, Serving) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let stop = CancellationToken::new();
-    let serving = kinolog_eventstore::serve_on(disk, limits::SEGMENT_BYTES, listener, stop);
+    let serving = kinolog_eventstore::serve_on(disk, segment_bytes, listener, stop);
     (client(port), tokio::spawn(serving))
 }
 
@@ -132,15 +196,23 @@ impl Disk for Faulty {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(self.disk.create(name)?))
+        let file = self.disk.create(name)?;
+        self.faults.unsynced.lock().unwrap().insert(name.into());
+        Ok(self.wrap(file))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.faults.unsynced.lock().unwrap().remove(name);
         self.disk.remove(name)
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.disk.sync_names()
+        if self.faults.sync_names.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is broken"));
+        }
+        self.disk.sync_names()?;
+        self.faults.unsynced.lock().unwrap().clear();
+        Ok(())
     }
 }
 

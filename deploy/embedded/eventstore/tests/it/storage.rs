@@ -144,7 +144,7 @@ async fn a_bit_that_flips_while_the_node_runs_is_an_error_for_the_reader() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_begun_and_not_finished_is_begun_again() {
+async fn a_segment_that_was_begun_and_not_finished_is_not_missed() {
     let dir = folder();
     let node = Node::start(dir.path()).await;
     add(&node.client, "a", "x", 3).await;
@@ -161,6 +161,38 @@ async fn a_segment_that_was_begun_and_not_finished_is_begun_again() {
     let node = Node::start(dir.path()).await;
     assert_eq!(revisions(&node.client, "a").await, [0, 1, 2, 3]);
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_torn_tail_before_a_segment_that_was_not_finished_is_cut() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    add(&node.client, "a", "kept", 3).await;
+    add(&node.client, "a", "torn", 1).await;
+    node.stop().await;
+    let file = segments(dir.path())[0].clone();
+    let whole = std::fs::read(&file).unwrap();
+    for unfinished in [&b""[..], b"KSEGM", &[0; 68]] {
+        std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+        std::fs::write(dir.path().join("segment-0000000001.log"), unfinished).unwrap();
+        let node = Node::start(dir.path()).await;
+        assert_eq!(revisions(&node.client, "a").await, [0, 1, 2]);
+        add(&node.client, "a", "next", 1).await;
+        node.stop().await;
+        assert_eq!(segments(dir.path()).len(), 1);
+        let node = Node::start(dir.path()).await;
+        assert_eq!(revisions(&node.client, "a").await, [0, 1, 2, 3]);
+        node.stop().await;
+    }
+
+    // It does not hide that one before it is gone.
+    std::fs::write(dir.path().join("segment-0000000002.log"), b"").unwrap();
+    let error = refused(dir.path()).await;
+    assert!(
+        error.contains("segment-0000000001.log is missing"),
+        "{error}"
+    );
+    assert_eq!(segments(dir.path()).len(), 2);
 }
 
 #[tokio::test]
