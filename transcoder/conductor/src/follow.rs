@@ -40,7 +40,7 @@ struct Follower {
     /// The last event among that.
     last_event: Option<u64>,
     unsaved: u32,
-    /// The checkpoint before the first event that could not be read.
+    /// The checkpoint before the first event that could not be read, or had no place at the end.
     held: Option<Option<u64>>,
     /// It was said that there are as many open jobs as may be.
     full: bool,
@@ -145,7 +145,11 @@ impl Follower {
     async fn open_job(&mut self, step: Step, open: OpenJob) -> anyhow::Result<()> {
         self.look_for_places();
         let place = tokio::select! {
-            () = self.stop.cancelled() => return Ok(()),
+            () = self.stop.cancelled() => {
+                // Nobody wrote it down: the next conductor comes back to it.
+                self.held.get_or_insert(self.seen);
+                return Ok(());
+            }
             place = self.context.places.clone().acquire_owned() => place?,
         };
         self.context.store.open_job(step, &open).await?;

@@ -153,6 +153,24 @@ async fn as_many_jobs_as_may_be_are_open_and_more_are_warned_of_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_had_no_place_when_it_stopped_is_opened_by_the_next_conductor() {
+    warnings::listen();
+    let mut world = World::with(|config| config.open_jobs_max = 3).await;
+    for _ in 0..4 {
+        world.upload().await;
+    }
+    let full = "3 jobs are open, as many as may be";
+    eventually("it waits", async || warnings::count(full) == 1).await;
+    world.stop_conductor().await;
+    world.config.open_jobs_max = 4;
+    world.start().await;
+    eventually("all are open", async || {
+        world.sql("select count(*) from conductor.open_jobs").await == 4
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stops_at_once_although_workers_wait_for_tasks() {
     let mut world = World::new().await;
     let worker = world.worker("worker-1");

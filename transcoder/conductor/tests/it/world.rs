@@ -35,6 +35,7 @@ pub struct World {
     pub config: Config,
     pub address: SocketAddr,
     conductor: Option<JoinHandle<anyhow::Result<()>>>,
+    conductor_stop: CancellationToken,
     event_store: (SocketAddr, CancellationToken),
     log_dir: PathBuf,
     object_store: CancellationToken,
@@ -101,6 +102,7 @@ impl World {
             config,
             address,
             conductor: None,
+            conductor_stop: stop.child_token(),
             event_store,
             log_dir,
             object_store,
@@ -112,7 +114,8 @@ impl World {
 
     /// Starts a conductor and waits until it leads.
     pub async fn start(&mut self) {
-        let (address, running) = self.start_another().await;
+        self.conductor_stop = self.stop.child_token();
+        let (address, running) = self.start_until(self.conductor_stop.clone()).await;
         self.address = address;
         self.conductor = Some(running);
         let worker = self.worker("who-asks");
@@ -120,13 +123,20 @@ impl World {
     }
 
     pub async fn start_another(&self) -> (SocketAddr, JoinHandle<anyhow::Result<()>>) {
+        self.start_until(self.stop.child_token()).await
+    }
+
+    async fn start_until(
+        &self,
+        stop: CancellationToken,
+    ) -> (SocketAddr, JoinHandle<anyhow::Result<()>>) {
         let (listener, address) = bind().await;
         let serving = conductor::serve(
             listener,
             self.config.clone(),
             self.log.clone(),
             self.objects.clone(),
-            self.stop.child_token(),
+            stop,
         );
         (address, tokio::spawn(serving))
     }
@@ -142,6 +152,12 @@ impl World {
     pub async fn restart(&mut self) {
         self.kill().await;
         self.start().await;
+    }
+
+    /// Asks the conductor alone to stop, and waits until it has.
+    pub async fn stop_conductor(&mut self) {
+        self.conductor_stop.cancel();
+        self.ended().await.unwrap();
     }
 
     /// Asks everything to stop.
