@@ -54,22 +54,19 @@ pub(crate) fn build(spec: &EncodeSpec, clock: Clock) -> Result<gst::Bin, Failure
 
 /// Deinterlaced and turned; cheap when there is nothing to do.
 pub(crate) fn upright(source: &Video) -> String {
-    let mut text = String::new();
-    if source.interlaced {
-        text.push_str("videoconvert ! deinterlace mode=interlaced fields=top ! ");
-    }
+    // Only the decoder knows for every codec: a probe sees no fields in H.264.
+    let mut text = String::from("videoconvert ! deinterlace mode=auto fields=top");
+    // Its older property `method` is taken, and does nothing.
     let turn = match source.rotation {
-        90 => "clockwise",
-        180 => "rotate-180",
-        270 => "counterclockwise",
-        _ => "none",
+        90 => Some("90r"),
+        180 => Some("180"),
+        270 => Some("90l"),
+        _ => None,
     };
-    if turn != "none" {
-        text.push_str("videoconvert ! video/x-raw,format=I420 ! videoflip method=");
+    if let Some(turn) = turn {
+        text.push_str(" ! videoconvert ! video/x-raw,format=I420 ! videoflip video-direction=");
         text.push_str(turn);
-        text.push_str(" ! ");
     }
-    text.push_str("identity silent=true");
     text
 }
 

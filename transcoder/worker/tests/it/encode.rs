@@ -40,7 +40,7 @@ fn boundaries(duration_ms: u64) -> Vec<u64> {
         .collect()
 }
 
-fn audio(duration_ms: u64) -> Spec {
+pub fn audio(duration_ms: u64) -> Spec {
     Spec::Audio(AudioSpec {
         boundaries_us: boundaries(duration_ms),
         rendition: "audio".to_owned(),
@@ -53,7 +53,7 @@ fn audio(duration_ms: u64) -> Spec {
     })
 }
 
-async fn encoded(run: &mut Run) -> EncodeResult {
+pub async fn encoded(run: &mut Run) -> EncodeResult {
     match run.finish().await {
         finish_request::Result::Encode(result) => result,
         other => panic!("{other:?}"),
@@ -69,7 +69,7 @@ fn follow_each_other(segments: &[Segment]) {
 }
 
 /// What a player gets: the init segment and all others behind it.
-fn film(run: &Run, rendition: &str) -> Vec<u8> {
+pub fn film(run: &Run, rendition: &str) -> Vec<u8> {
     let init = run.desk.told.lock().unwrap().inits[rendition].name.clone();
     let mut bytes = run.store.object(&init).to_vec();
     for segment in run.segments(rendition) {
@@ -78,7 +78,7 @@ fn film(run: &Run, rendition: &str) -> Vec<u8> {
     bytes
 }
 
-fn samples(segments: &[Segment]) -> u32 {
+pub fn samples(segments: &[Segment]) -> u32 {
     segments.iter().map(|segment| segment.samples).sum()
 }
 

@@ -9,5 +9,6 @@ mod failures;
 mod media;
 mod probe;
 mod sandbox;
+mod sources;
 mod store;
 mod worker;

@@ -55,6 +55,18 @@ pub fn matroska(tracks: &str) -> Bytes {
     ))
 }
 
+/// The same film from a camera held upright: GStreamer's muxer has no way to say so.
+pub fn turned(film: &[u8]) -> Bytes {
+    let mut bytes = film.to_vec();
+    let header = bytes.windows(4).position(|kind| kind == b"tkhd").unwrap() + 4;
+    let matrix = [0, 0x0001_0000, 0, 0xffff_0000, 0, 0, 0, 0, 0x4000_0000u32];
+    for (number, value) in matrix.iter().enumerate() {
+        let at = header + 40 + number * 4;
+        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    }
+    bytes.into()
+}
+
 /// Decodes a film: how many pictures it has, and when the first is shown, in milliseconds.
 pub fn decoded(film: &[u8]) -> (u64, u64) {
     gst::init().unwrap();
@@ -82,4 +94,58 @@ pub fn decoded(film: &[u8]) -> (u64, u64) {
     }
     pipeline.set_state(gst::State::Null).unwrap();
     (count, first_ms)
+}
+
+/// The brightness of one picture, row by row.
+pub struct Grey {
+    pub width: usize,
+    pub rows: Vec<Vec<u8>>,
+}
+
+impl Grey {
+    pub fn mean(&self, rows: std::ops::Range<usize>) -> u64 {
+        let count = (rows.len() * self.width) as u64;
+        let bytes = self.rows[rows].iter().flatten();
+        bytes.map(|byte| u64::from(*byte)).sum::<u64>() / count
+    }
+
+    /// How much each of these rows differs from the next, per pixel, in hundredths.
+    pub fn roughness(&self, rows: std::ops::Range<usize>) -> u64 {
+        let count = (rows.len() * self.width) as u64;
+        let pairs = rows.flat_map(|row| self.rows[row].iter().zip(&self.rows[row + 1]));
+        pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum::<u64>() * 100 / count
+    }
+}
+
+/// The picture with this number, counted from 0, as it is stored: not turned, not deinterlaced.
+pub fn picture(film: &[u8], number: usize) -> Grey {
+    gst::init().unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let place = folder.path().join("film.mp4");
+    std::fs::write(&place, film).unwrap();
+    let description = format!(
+        "filesrc location={} ! qtdemux ! h264parse ! avdec_h264 ! videoconvert ! \
+         video/x-raw,format=GRAY8 ! appsink name=out sync=false",
+        place.display()
+    );
+    let pipeline = gst::parse::launch(&description)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let out = pipeline.by_name("out").unwrap();
+    let out = out.downcast::<gstreamer_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut sample = out.pull_sample().unwrap();
+    for _ in 0..number {
+        sample = out.pull_sample().unwrap();
+    }
+    let info = gstreamer_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
+    let (width, height) = (info.width() as usize, info.height() as usize);
+    let stride = info.stride()[0] as usize;
+    let map = sample.buffer().unwrap().map_readable().unwrap();
+    let rows = map.chunks(stride).take(height);
+    let rows = rows.map(|row| row[..width].to_vec()).collect();
+    drop(map);
+    pipeline.set_state(gst::State::Null).unwrap();
+    Grey { width, rows }
 }

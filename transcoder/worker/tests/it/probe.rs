@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use protocol::task::Spec;
 use protocol::{ProbeResult, ProbeSpec, finish_request};
 
-use crate::media::{film, matroska, mp4, pictures, sound};
+use crate::media::{film, matroska, mp4, pictures, sound, turned};
 use crate::worker::Run;
 
 pub fn probe() -> Spec {
@@ -17,7 +17,7 @@ pub fn probe() -> Spec {
     })
 }
 
-async fn probed(source: Bytes) -> ProbeResult {
+pub async fn probed(source: Bytes) -> ProbeResult {
     let mut run = Run::begin(probe(), source).await;
     match run.finish().await {
         finish_request::Result::Probe(result) => result,
@@ -72,16 +72,4 @@ async fn pixels_that_are_not_square_and_a_turned_camera_are_told() {
     assert_eq!((video.width, video.height), (180, 144));
     assert_eq!(video.rotation, 90);
     assert_eq!((video.display_width, video.display_height), (144, 360));
-}
-
-/// The same film from a camera held upright: GStreamer's muxer has no way to say so.
-fn turned(film: &[u8]) -> Bytes {
-    let mut bytes = film.to_vec();
-    let header = bytes.windows(4).position(|kind| kind == b"tkhd").unwrap() + 4;
-    let matrix = [0, 0x0001_0000, 0, 0xffff_0000, 0, 0, 0, 0, 0x4000_0000u32];
-    for (number, value) in matrix.iter().enumerate() {
-        let at = header + 40 + number * 4;
-        bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
-    }
-    bytes.into()
 }
