@@ -13,13 +13,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncSeekExt},
 };
 
-use crate::platform::Addresses;
+use crate::{platform::Addresses, retry::Patience};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a query is tried while the api is being started again.
-const RETRY_FOR: Duration = Duration::from_secs(20);
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Longer than the api takes before it gives a request up and says so.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(40);
 const CHUNK_BYTES: usize = 256 * 1024;
 
 #[derive(Clone)]
@@ -41,13 +39,27 @@ pub struct Request {
     pub idempotency_key: String,
 }
 
-/// A file on its way.
+/// The permission to upload a file.
 pub struct Upload {
     pub video: String,
     pub position: String,
+    /// `None`: the file is there.
+    pub place: Option<Place>,
+}
+
+/// Where a file goes. The address is a secret: who knows it may upload.
+pub struct Place {
     url: String,
     method: reqwest::Method,
     headers: Vec<(String, String)>,
+}
+
+/// What became of one attempt to send a file.
+pub enum Sent {
+    /// The store has it.
+    Stored,
+    /// Worth another try, at a fresh address.
+    Away(anyhow::Error),
 }
 
 /// What is known of a file before it is sent.
@@ -68,25 +80,39 @@ impl Client {
         })
     }
 
-    pub fn http(&self) -> &reqwest::Client {
-        &self.http
-    }
-
     /// The `data` of an answer. What the api refuses is an error; a restart of it is waited for.
     pub async fn query(&self, query: &str, variables: Value) -> anyhow::Result<Value> {
         let body = json!({"query": query, "variables": variables});
-        let deadline = tokio::time::Instant::now() + RETRY_FOR;
+        let mut patience = Patience::new();
         loop {
             let error = match self.once(&body).await {
                 Ok(Answer::Data(data)) => return Ok(data),
                 Ok(Answer::Refused(errors)) => bail!("the api refused: {errors}"),
                 Ok(Answer::Away(error)) | Err(error) => error,
             };
-            if tokio::time::Instant::now() > deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            patience.after(error).await?;
         }
+    }
+
+    /// What stands at an address; a restart of the api is waited for.
+    pub async fn get(&self, url: &reqwest::Url) -> anyhow::Result<Bytes> {
+        let mut patience = Patience::new();
+        loop {
+            let error = match self.get_once(url).await {
+                Ok((status, body)) if status.is_success() => return Ok(body),
+                Ok((status, _)) if !status.is_server_error() => bail!("{url} answers {status}"),
+                Ok((status, _)) => anyhow::anyhow!("{url} answers {status}"),
+                Err(error) => anyhow::Error::from(error.without_url())
+                    .context(format!("{url} does not answer, or broke off")),
+            };
+            patience.after(error).await?;
+        }
+    }
+
+    async fn get_once(&self, url: &reqwest::Url) -> reqwest::Result<(reqwest::StatusCode, Bytes)> {
+        let request = self.http.get(url.clone()).timeout(QUERY_TIMEOUT);
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.bytes().await?))
     }
 
     async fn once(&self, body: &Value) -> anyhow::Result<Answer> {
@@ -98,9 +124,14 @@ impl Client {
             .json(body)
             .send()
             .await
+            .map_err(reqwest::Error::without_url)
             .context("the api does not answer")?;
         let status = answer.status();
-        let text = answer.text().await.context("the api's answer broke off")?;
+        let text = answer
+            .text()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .context("the api's answer broke off")?;
         if status.is_server_error() {
             return Ok(Answer::Away(anyhow::anyhow!(
                 "the api answered {status}: {text}"
@@ -145,53 +176,52 @@ impl Client {
         if let Some(error) = answer.user_errors.first() {
             bail!("{} ({})", error.message, error.code);
         }
-        let (Some(upload), Some(video)) = (answer.upload, answer.video) else {
-            bail!("this file was uploaded before; nothing is left to send");
-        };
+        let video = answer.video.context("createUpload names no video")?;
         Ok(Upload {
             video: video.id,
             position: answer.position.unwrap_or_default(),
-            method: upload.method.parse()?,
-            url: upload.url,
-            headers: upload
-                .headers
-                .into_iter()
-                .map(|header| (header.name, header.value))
-                .collect(),
+            place: answer.upload.map(Place::try_from).transpose()?,
         })
     }
 
-    /// Sends the file, telling `sent` how many bytes have gone out in all.
+    /// Sends the file once, from its beginning, telling `sent` how many bytes have gone out.
     pub async fn put(
         &self,
-        upload: &Upload,
+        place: &Place,
         file: &Path,
         size_bytes: u64,
         sent: impl Fn(u64) + Send + Sync + 'static,
-    ) -> anyhow::Result<()> {
-        let body = reqwest::Body::wrap_stream(chunks(File::open(file).await?, sent));
-        let mut request = self.http.request(upload.method.clone(), &upload.url);
-        let length = ("content-length", size_bytes.to_string());
-        request = request.header(length.0, length.1);
-        for (name, value) in &upload.headers {
+    ) -> anyhow::Result<Sent> {
+        let opened = File::open(file)
+            .await
+            .with_context(|| format!("failed to open {}", file.display()))?;
+        let body = reqwest::Body::wrap_stream(chunks(opened, sent));
+        let mut request = self.http.request(place.method.clone(), &place.url);
+        request = request.header("content-length", size_bytes.to_string());
+        for (name, value) in &place.headers {
             if !name.eq_ignore_ascii_case("content-length") && !name.eq_ignore_ascii_case("host") {
                 request = request.header(name, value);
             }
         }
-        let answer = request
-            .body(body)
-            .send()
-            .await
-            .context("the object store broke off")?;
+        let answer = match request.body(body).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = anyhow::Error::from(error.without_url());
+                return Ok(Sent::Away(error.context("the object store broke off")));
+            }
+        };
         let status = answer.status();
         // A repeated upload of ours that went through the first time.
         if status.is_success() || status == reqwest::StatusCode::PRECONDITION_FAILED {
-            return Ok(());
+            return Ok(Sent::Stored);
         }
-        bail!(
-            "the object store answered {status}: {}",
-            answer.text().await.unwrap_or_default()
-        )
+        let text = answer.text().await.unwrap_or_default();
+        let error = anyhow::anyhow!("the object store answered {status}: {text}");
+        // 403: the address may have expired meanwhile.
+        if status.is_server_error() || status == reqwest::StatusCode::FORBIDDEN {
+            return Ok(Sent::Away(error));
+        }
+        Err(error)
     }
 
     /// Tells the api that the file is there.
@@ -232,6 +262,19 @@ struct Presigned {
     method: String,
     url: String,
     headers: Vec<Header>,
+}
+
+impl TryFrom<Presigned> for Place {
+    type Error = anyhow::Error;
+
+    fn try_from(presigned: Presigned) -> anyhow::Result<Self> {
+        let headers = presigned.headers.into_iter();
+        Ok(Self {
+            url: presigned.url,
+            method: presigned.method.parse()?,
+            headers: headers.map(|header| (header.name, header.value)).collect(),
+        })
+    }
 }
 
 #[derive(Deserialize)]

@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::{
-    client::{self, Client, Request},
+    client::{self, Client, Measured, Request, Sent, Upload},
     platform::Platform,
+    retry::Patience,
 };
 
 #[derive(Args)]
@@ -90,20 +91,42 @@ pub async fn one(client: &Client, file: &Path, request: &Request) -> anyhow::Res
         .create_upload(file, &measured, request)
         .await
         .with_context(|| format!("{} was refused", file.display()))?;
-    let bar = bar(measured.size_bytes, &request.title)?;
-    let shown = bar.clone();
-    client
-        .put(&upload, file, measured.size_bytes, move |sent| {
-            shown.set_position(sent)
-        })
-        .await?;
-    bar.finish();
-    let position = client.complete_upload(&upload.video).await?;
+    let (video, asked_at) = (upload.video.clone(), upload.position.clone());
+    send(client, file, &measured, request, upload).await?;
+    let position = client.complete_upload(&video).await?;
     Ok(Uploaded {
-        video: upload.video,
-        asked_at: upload.position,
+        video,
+        asked_at,
         position,
     })
+}
+
+/// Sends the file until the store has it. Every attempt asks for a fresh address, under the same
+/// idempotency key: the one before may have expired, or its file may have arrived after all.
+async fn send(
+    client: &Client,
+    file: &Path,
+    measured: &Measured,
+    request: &Request,
+    mut upload: Upload,
+) -> anyhow::Result<()> {
+    let bar = bar(measured.size_bytes, &request.title)?;
+    let mut patience = Patience::new();
+    while let Some(place) = &upload.place {
+        let shown = bar.clone();
+        let sent = client
+            .put(place, file, measured.size_bytes, move |sent| {
+                shown.set_position(sent)
+            })
+            .await?;
+        match sent {
+            Sent::Stored => break,
+            Sent::Away(error) => patience.after(error).await?,
+        }
+        upload = client.create_upload(file, measured, request).await?;
+    }
+    bar.finish();
+    Ok(())
 }
 
 pub fn title_of(file: &Path) -> String {

@@ -147,12 +147,9 @@ async fn download(
 }
 
 async fn append(client: &Client, url: &Url, file: &mut tokio::fs::File) -> anyhow::Result<()> {
-    let mut body = found(client, url).await?.bytes_stream();
-    while let Some(chunk) = body.next().await {
-        file.write_all(&chunk.with_context(|| format!("{url} broke off"))?)
-            .await?;
-    }
-    Ok(())
+    // One segment at a time is held, so that it can be fetched again as a whole.
+    let segment = client.get(url).await?;
+    Ok(file.write_all(&segment).await?)
 }
 
 async fn playlist(client: &Client, url: &Url) -> anyhow::Result<Playlist> {
@@ -164,19 +161,8 @@ async fn playlist(client: &Client, url: &Url) -> anyhow::Result<Playlist> {
 }
 
 async fn text(client: &Client, url: &Url) -> anyhow::Result<String> {
-    found(client, url)
-        .await?
-        .text()
-        .await
-        .with_context(|| format!("{url} broke off"))
-}
-
-async fn found(client: &Client, url: &Url) -> anyhow::Result<reqwest::Response> {
-    let answer = client.http().get(url.clone()).send().await?;
-    if !answer.status().is_success() {
-        bail!("{url} answers {}", answer.status());
-    }
-    Ok(answer)
+    let body = client.get(url).await?;
+    String::from_utf8(body.into()).with_context(|| format!("{url} is no text"))
 }
 
 fn name_of(url: &Url) -> String {
