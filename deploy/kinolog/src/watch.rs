@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * After a lost connection it goes on after the last position it printed: nothing is missed,
-//!   nothing is printed twice.
+//! * After a lost connection it goes on after the last position it printed, or where its first
+//!   subscription began: nothing is missed, nothing is printed twice.
 
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ pub async fn run(platform: &Platform, args: WatchArgs) -> anyhow::Result<()> {
         false => args.after,
     };
     let mut watch = Watch::new(&platform.addresses, what, after);
+    watch.begun().await?;
+    // Whoever starts us in a script learns that nothing is missed from here on.
+    eprintln!("kinolog: watching");
     loop {
         let announcement = watch.next().await?;
         println!("{announcement}");
@@ -86,12 +89,29 @@ impl Watch {
         }
     }
 
+    /// Waits until the platform has taken the subscription.
+    pub async fn begun(&mut self) -> anyhow::Result<()> {
+        // Nothing is announced before.
+        while self.receive().await?.is_some() {}
+        Ok(())
+    }
+
     /// The next announcement.
     pub async fn next(&mut self) -> anyhow::Result<Value> {
+        loop {
+            if let Some(announcement) = self.receive().await? {
+                return Ok(announcement);
+            }
+        }
+    }
+
+    /// An announcement, or `None` each time a subscription has begun.
+    async fn receive(&mut self) -> anyhow::Result<Option<Value>> {
         let mut failing_since: Option<tokio::time::Instant> = None;
         loop {
             let error = match self.try_next().await {
-                Ok(Received::Announcement(value)) => return Ok(value),
+                Ok(Received::Announcement(value)) => return Ok(Some(value)),
+                Ok(Received::Subscribed) => return Ok(None),
                 Ok(Received::Refused(error)) => bail!("the subscription was refused: {error}"),
                 Ok(Received::Other) => {
                     failing_since = None;
@@ -121,6 +141,12 @@ impl Watch {
         match value["type"].as_str() {
             Some("error") if value["code"] == "INTERNAL" => bail!("{value}"),
             Some("error") => Ok(Received::Refused(value)),
+            Some("subscribed") => {
+                // From here on nothing may be missed, though nothing has been announced yet.
+                let position = value["position"].as_str();
+                self.after = self.after.take().or(position.map(str::to_owned));
+                Ok(Received::Subscribed)
+            }
             Some("playable" | "ready" | "failed") => {
                 self.after = value["position"].as_str().map(str::to_owned);
                 Ok(Received::Announcement(value))
@@ -148,6 +174,8 @@ impl Watch {
 enum Received {
     Announcement(Value),
     Refused(Value),
+    /// From now on announcements come.
+    Subscribed,
     /// Nothing to tell: a greeting, a ping.
     Other,
 }

@@ -8,6 +8,7 @@ mod browser;
 mod client;
 mod kill;
 mod media;
+mod outages;
 mod platform;
 mod rebuild;
 mod supervisor;
