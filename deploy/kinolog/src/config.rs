@@ -5,7 +5,7 @@
 //! * A secret has no default, and is never shown: neither by `Debug` nor by `kinolog config`.
 //! * Everything that is wrong is said at once, with the name of the variable to set.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use figment::{
@@ -15,6 +15,8 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 use crate::up::secrets::Secrets;
+
+pub mod numbers;
 
 /// The shortest secret that is accepted.
 const SECRET_CHARS_MIN: usize = 32;
@@ -72,14 +74,40 @@ pub struct Settings {
     pub conductor: String,
     /// Where the api keeps its search index.
     pub search_dir: String,
+    /// How long a presigned upload URL is good for.
+    pub upload_url_ms: u64,
+    /// How long an upload may take as a whole.
+    pub upload_ms: u64,
+    /// How long after that an upload under way may still arrive.
+    pub upload_grace_ms: u64,
+    /// How often open uploads are looked at.
+    pub sweep_every_ms: u64,
+    /// How long `minPosition` waits for its read model.
+    pub position_wait_ms: u64,
+    /// WebSockets of one api process.
+    pub sockets_max: u64,
+    /// How long a socket may take to say who it is.
+    pub socket_hello_ms: u64,
+    /// How often a socket is pinged.
+    pub socket_ping_every_ms: u64,
+    /// Requests that one api process answers at the same time.
+    pub requests_max: u64,
+    /// Views one client may record in a minute.
+    pub views_per_minute: u64,
     /// How long a worker may be silent before its task is handed on.
     pub lease_ms: u64,
+    /// How often workers are asked to beat.
+    pub heartbeat_ms: u64,
+    /// How long a task may show no sign of life before it is stopped.
+    pub worker_stall_seconds: u64,
     pub log: String,
     pub log_format: LogFormat,
 }
 
 impl Default for Settings {
     fn default() -> Self {
+        let tuning = api::Tuning::default();
+        let conductor = conductor::Config::new("", "");
         Self {
             eventstore: String::new(),
             s3_endpoint: String::new(),
@@ -96,7 +124,19 @@ impl Default for Settings {
             public_url: String::new(),
             conductor: String::new(),
             search_dir: String::new(),
-            lease_ms: 10_000,
+            upload_url_ms: millis(tuning.upload_url),
+            upload_ms: millis(tuning.upload),
+            upload_grace_ms: millis(tuning.upload_grace),
+            sweep_every_ms: millis(tuning.sweep_every),
+            position_wait_ms: millis(tuning.position_wait),
+            sockets_max: tuning.sockets_max as u64,
+            socket_hello_ms: millis(tuning.socket_hello),
+            socket_ping_every_ms: millis(tuning.socket_ping_every),
+            requests_max: tuning.requests_max as u64,
+            views_per_minute: u64::from(tuning.views_per_minute),
+            lease_ms: millis(conductor.lease),
+            heartbeat_ms: millis(conductor.heartbeat),
+            worker_stall_seconds: 60,
             log: "info,tantivy=warn,sqlx=warn,eventstore=warn".to_owned(),
             log_format: LogFormat::Compact,
         }
@@ -115,9 +155,9 @@ impl Settings {
         }
         // Numbers would be parsed as such by themselves, and a secret may look like one.
         for (name, value) in environment() {
-            figment = match (name.as_str(), value.parse::<u64>()) {
-                ("lease_ms", Ok(number)) => figment.merge(Serialized::default(&name, number)),
-                _ => figment.merge(Serialized::default(&name, value)),
+            figment = match value.parse::<u64>() {
+                Ok(number) if is_number(&name) => figment.merge(Serialized::default(&name, number)),
+                Ok(_) | Err(_) => figment.merge(Serialized::default(&name, value)),
             };
         }
         let settings: Self = figment.extract().context("the settings cannot be used")?;
@@ -163,8 +203,11 @@ impl Settings {
                 ));
             }
         }
-        if !(1_000..=3_600_000).contains(&self.lease_ms) {
-            wrong.push(format!("{} must be 1000 to 3600000", variable("lease_ms")));
+        for (name, value, allowed) in self.numbers() {
+            if !allowed.contains(&value) {
+                let (min, max) = allowed.into_inner();
+                wrong.push(format!("{} must be {min} to {max}", variable(name)));
+            }
         }
         all_right(wrong)
     }
@@ -244,7 +287,7 @@ impl Settings {
             LogFormat::Compact => "compact",
             LogFormat::Json => "json",
         };
-        vec![
+        let mut values = vec![
             (
                 "eventstore",
                 self.eventstore.clone(),
@@ -264,11 +307,22 @@ impl Settings {
             ("public_url", self.public_url.clone(), false),
             ("conductor", self.conductor.clone(), false),
             ("search_dir", self.search_dir.clone(), false),
-            ("lease_ms", self.lease_ms.to_string(), false),
             ("log", self.log.clone(), false),
             ("log_format", log_format.to_owned(), false),
-        ]
+        ];
+        let numbers = self.numbers().into_iter();
+        values.extend(numbers.map(|(name, value, _)| (name, value.to_string(), false)));
+        values
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn is_number(name: &str) -> bool {
+    let numbers = Settings::default().numbers();
+    numbers.into_iter().any(|(known, _, _)| known == name)
 }
 
 /// The variables that name a setting. Others with our prefix belong to other programs.

@@ -52,7 +52,7 @@ pub async fn api(
         hook_token: settings.hook_token.0.clone(),
         playback_secret: settings.playback_secret.0.clone(),
         public_url: settings.public_url.clone(),
-        tuning: api::Tuning::default(),
+        tuning: settings.tuning(),
     };
     let (log, objects) = (log(&settings)?, objects(&settings)?);
     api::serve(listener, config, log, objects, stop).await
@@ -78,6 +78,7 @@ pub async fn conduct(
     settings.need(&["eventstore", "postgres", "worker_token"])?;
     let config = conductor::Config {
         lease: Duration::from_millis(settings.lease_ms),
+        heartbeat: Duration::from_millis(settings.heartbeat_ms),
         ..conductor::Config::new(&settings.postgres.0, &settings.worker_token.0)
     };
     let (log, objects) = (log(&settings)?, objects(&settings)?);

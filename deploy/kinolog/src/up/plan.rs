@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
 use super::{Options, Sockets, child::Spec, postgres};
-use crate::config::{Secret, Settings};
+use crate::config::{Secret, Settings, numbers};
 
 /// A platform before it is started, in the order of starting.
 pub struct Plan {
@@ -255,13 +255,18 @@ fn our_roles(options: &Options, programs: &Programs, sockets: &Sockets, plan: &m
         "public_url",
         "search_dir",
     ];
-    let api = role("api", "api", &[&objects[..], &api_needs].concat());
+    let api = role(
+        "api",
+        "api",
+        &[&objects[..], &api_needs, &numbers::OF_API].concat(),
+    );
     let conductor = role(
         "conductor",
         "conduct",
         &[
             &objects[..],
-            &["postgres", "worker_token", "conductor", "lease_ms"],
+            &["postgres", "worker_token", "conductor"],
+            &["lease_ms", "heartbeat_ms"],
         ]
         .concat(),
     );
@@ -282,7 +287,7 @@ fn our_roles(options: &Options, programs: &Programs, sockets: &Sockets, plan: &m
 
 fn worker(options: &Options, settings: &Settings, programs: &Programs, number: u16) -> Spec {
     let role = format!("worker-{number}");
-    let mut env = settings.as_environment(&["conductor", "worker_token"]);
+    let mut env = settings.as_environment(&["conductor", "worker_token", "worker_stall_seconds"]);
     env.push(("KINOLOG_WORKER_NAME".to_owned(), role.clone()));
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let scratch = options.data.join(&role);

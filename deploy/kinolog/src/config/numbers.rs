@@ -1,0 +1,115 @@
+//! The limits and intervals among the settings: what each may be, and whom it is for.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use super::Settings;
+
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600 * SECOND;
+const DAY: u64 = 24 * HOUR;
+
+/// What the api is told.
+pub const OF_API: [&str; 10] = [
+    "upload_url_ms",
+    "upload_ms",
+    "upload_grace_ms",
+    "sweep_every_ms",
+    "position_wait_ms",
+    "sockets_max",
+    "socket_hello_ms",
+    "socket_ping_every_ms",
+    "requests_max",
+    "views_per_minute",
+];
+
+impl Settings {
+    /// Name, value, and what is accepted.
+    pub fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 13] {
+        [
+            // A presigned URL lives for a week at most, says S3.
+            ("upload_url_ms", self.upload_url_ms, SECOND..=7 * DAY),
+            ("upload_ms", self.upload_ms, SECOND..=30 * DAY),
+            ("upload_grace_ms", self.upload_grace_ms, 0..=7 * DAY),
+            ("sweep_every_ms", self.sweep_every_ms, 100..=HOUR),
+            // Less than the time in which any request must be answered.
+            ("position_wait_ms", self.position_wait_ms, 0..=25 * SECOND),
+            ("sockets_max", self.sockets_max, 1..=1_000_000),
+            ("socket_hello_ms", self.socket_hello_ms, SECOND..=HOUR),
+            (
+                "socket_ping_every_ms",
+                self.socket_ping_every_ms,
+                SECOND..=HOUR,
+            ),
+            ("requests_max", self.requests_max, 1..=1_000_000),
+            ("views_per_minute", self.views_per_minute, 1..=1_000_000),
+            ("lease_ms", self.lease_ms, SECOND..=HOUR),
+            ("heartbeat_ms", self.heartbeat_ms, 100..=HOUR),
+            (
+                "worker_stall_seconds",
+                self.worker_stall_seconds,
+                1..=86_400,
+            ),
+        ]
+    }
+
+    /// The api's limits and intervals.
+    pub fn tuning(&self) -> api::Tuning {
+        let ms = Duration::from_millis;
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        api::Tuning {
+            upload_url: ms(self.upload_url_ms),
+            upload: ms(self.upload_ms),
+            upload_grace: ms(self.upload_grace_ms),
+            sweep_every: ms(self.sweep_every_ms),
+            position_wait: ms(self.position_wait_ms),
+            sockets_max: count(self.sockets_max),
+            socket_hello: ms(self.socket_hello_ms),
+            socket_ping_every: ms(self.socket_ping_every_ms),
+            requests_max: count(self.requests_max),
+            views_per_minute: u32::try_from(self.views_per_minute).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_roles_and_are_accepted() {
+        let settings = Settings::default();
+        let (ours, theirs) = (settings.tuning(), api::Tuning::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        for (name, value, allowed) in settings.numbers() {
+            assert!(allowed.contains(&value), "{name} is {value}");
+        }
+    }
+
+    #[test]
+    fn every_number_out_of_range_is_named() {
+        let settings = Settings {
+            requests_max: 0,
+            position_wait_ms: 60_000,
+            ..Settings::default()
+        };
+        let text = settings.validate().unwrap_err().to_string();
+        for expected in [
+            "KINOLOG_REQUESTS_MAX must be 1 to 1000000",
+            "KINOLOG_POSITION_WAIT_MS must be 0 to 25000",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_api_is_told_what_is_set() {
+        let settings = Settings {
+            views_per_minute: 7,
+            ..Settings::default()
+        };
+        let told = settings.as_environment(&OF_API);
+        let expected = ("KINOLOG_VIEWS_PER_MINUTE".to_owned(), "7".to_owned());
+        assert!(told.contains(&expected), "{told:?}");
+        assert_eq!(settings.tuning().views_per_minute, 7);
+    }
+}
