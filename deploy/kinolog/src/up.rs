@@ -125,6 +125,7 @@ async fn start_and_serve(
         stages.start(&plan.log, board);
         stages.start(&plan.stores, board);
         ready::stores(plan).await?;
+        ready::tables(plan).await;
         stages.start(&plan.projections, board);
         stages.start(&plan.api, board);
         stages.start(&plan.conductor, board);

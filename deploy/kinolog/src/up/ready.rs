@@ -30,6 +30,19 @@ pub async fn stores(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the tables of the read models before anyone reads them; a database that is not ours may
+/// come later.
+pub async fn tables(plan: &Plan) {
+    let mut said = false;
+    while let Err(error) = projections::migrate(&plan.settings.postgres.0).await {
+        if !said {
+            eprintln!("kinolog: waiting for PostgreSQL: {error:#}");
+            said = true;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// Waits until the api is ready and a worker has reached the conductor.
 pub async fn platform(plan: &Plan, board: &Board) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().timeout(PROBE_TIMEOUT).build()?;
