@@ -27,6 +27,8 @@ mod protocol;
 mod record;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod simulation;
 mod socket;
 mod store;
 mod writer;

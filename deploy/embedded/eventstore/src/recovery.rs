@@ -6,8 +6,9 @@
 //!   A record tells what was durable when it was written, so damage in front of a later
 //!   group is an error that names file and offset, and the node does not open.
 //! * A batch is there whole or not at all.
-//! * What is served after opening is durable: the last group is written once more and
-//!   synced, since its sync may be what failed; and so are the segments' names.
+//! * What is served after opening is durable: the last group and its segment's header are
+//!   written once more and synced, since their sync may be what failed; the segments' names
+//!   are synced too.
 //! * A segment that was begun and not finished says nothing about the one before it, which
 //!   is then the last: a kill may have torn a later group of that one.
 
@@ -303,14 +304,17 @@ impl Recovery {
     }
 }
 
-/// Cuts the file at `end` and makes what is before durable.
+/// Cuts the file at `end` and makes what is before durable: the last group and the header,
+/// either of which may be seen only because a sync failed.
 fn harden(file: &dyn DiskFile, scan: &mut Scan, group_at: u64, end: u64) -> anyhow::Result<()> {
     let len = usize::try_from(end - group_at).context("the last group is too long")?;
+    let header = scan.bytes(0, segment::HEADER_BYTES)?;
     let group = scan.bytes(group_at, len)?;
     if scan.len > end {
         file.truncate(end).context("failed to cut the torn tail")?;
     }
-    file.write_all_at(&group, group_at)
+    file.write_all_at(&header, 0)
+        .and_then(|()| file.write_all_at(&group, group_at))
         .and_then(|()| file.sync_data())
         .context("failed to make the last group durable")
 }

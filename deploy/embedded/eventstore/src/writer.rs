@@ -6,8 +6,8 @@
 //! * Nothing is acknowledged or shown before the sync of its group has succeeded.
 //! * A write or sync that fails for another reason than a full disk is fatal: nothing of
 //!   the group is acknowledged, nothing is tried again, and the node ends.
-//! * A full disk refuses the group; the file is cut back to where it was, and a segment
-//!   that was just begun is removed.
+//! * A full disk refuses the group; the file is cut back to where it was, durably, and a
+//!   segment that was just begun is removed.
 
 use std::io;
 use std::sync::Arc;
@@ -33,23 +33,21 @@ pub(crate) fn start(
 ) -> anyhow::Result<(mpsc::Sender<Request>, oneshot::Receiver<anyhow::Result<()>>)> {
     let (queue, requests) = mpsc::channel(APPEND_QUEUE_MAX);
     let (ended, end) = oneshot::channel();
-    let writer = Writer {
-        disk,
-        store,
-        tail,
-        segment_bytes,
-    };
+    let mut writer = Writer::new(disk, store, tail, segment_bytes);
     std::thread::Builder::new()
         .name("log-writer".into())
         .spawn(move || {
+            let result = writer.run(requests);
+            // Unlocks the folder before anybody hears that this is over.
+            drop(writer);
             // Nobody listens any more only when the whole node is gone.
-            let _ = ended.send(writer.run(requests));
+            let _ = ended.send(result);
         })
         .context("failed to start the writer")?;
     Ok((queue, end))
 }
 
-struct Writer {
+pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
     store: Arc<Store>,
     tail: Tail,
@@ -64,7 +62,22 @@ enum Outcome {
 }
 
 impl Writer {
-    fn run(mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        store: Arc<Store>,
+        tail: Tail,
+        segment_bytes: u64,
+    ) -> Self {
+        Self {
+            disk,
+            store,
+            tail,
+            segment_bytes,
+        }
+    }
+
+    /// Writes what comes, until nobody can ask any more or the disk fails.
+    pub(crate) fn run(&mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
         while let Some(first) = requests.blocking_recv() {
             let mut group = Group::after(&self.tail);
             let mut next = Some(first);
@@ -189,9 +202,12 @@ impl Writer {
             if !is_full(&error) {
                 return Err(error).with_context(|| format!("failed to write {file} at {at}"));
             }
+            // Synced, since the next segment may be begun before anything else is written
+            // here, and only a last segment may have a torn tail.
             self.tail
                 .file
                 .truncate(at)
+                .and_then(|()| self.tail.file.sync_data())
                 .with_context(|| format!("failed to cut {file} back to {at}"))?;
             tracing::warn!(file, "the disk is full: appends are refused");
             return Ok(Outcome::Refused(format!("the disk is full: {error}")));
