@@ -65,3 +65,11 @@ pub(crate) fn routes(node: Node, address: SocketAddr) -> Routes {
         .add_service(ServerFeaturesServer::new(features::Service))
         .add_service(GossipServer::new(gossip::Service::new(address)))
 }
+
+/// A node without its network, for the simulation.
+#[cfg(test)]
+pub(crate) fn streams(
+    node: Node,
+) -> impl crate::protocol::streams::streams_server::Streams<ReadStream: Unpin> {
+    streams::Service { node }
+}

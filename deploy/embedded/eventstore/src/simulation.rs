@@ -12,6 +12,8 @@
 
 mod crash;
 mod disk;
+mod model;
+mod semantics;
 
 use std::env::{self, VarError};
 use std::ops::Range;
