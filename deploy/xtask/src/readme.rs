@@ -20,8 +20,9 @@ use crate::{packages, programs, root, tests::Sum, tests::succeeds};
 /// How long one snippet may run.
 const SECONDS_MAX: &str = "180";
 
-/// The official client that the README shows.
-const PYTHON_CLIENT: &str = "kurrentdbclient==1.3.5";
+/// The clients that the README shows, none of them ours.
+const PYTHON_CLIENTS: [&str; 2] = ["kurrentdbclient==1.3.5", "websockets==15.0.1"];
+const IMPORTS: &str = "import kurrentdbclient, websockets.sync.client";
 
 /// Sends the query on standard input to the platform, and shows the answer.
 const ASK: &str = r#"
@@ -172,13 +173,13 @@ impl Drop for Place {
     }
 }
 
-/// A Python with the official client, in a folder of its own.
+/// A Python with these clients, in a folder of its own.
 fn python(folder: &Path) -> io::Result<PathBuf> {
     let venv = folder.join("venv");
     let python = venv.join("bin/python");
     let ready = |python: &Path| {
         let import = Command::new(python)
-            .args(["-c", "import kurrentdbclient"])
+            .args(["-c", IMPORTS])
             .stderr(Stdio::null())
             .status();
         import.is_ok_and(|status| status.success())
@@ -191,16 +192,20 @@ fn python(folder: &Path) -> io::Result<PathBuf> {
         true => "/usr/bin/python3",
         false => "python3",
     };
-    let made =
-        succeeds(
-            Command::new(system)
-                .args(["-m", "venv", "--clear"])
-                .arg(&venv),
-        )? && succeeds(Command::new(&python).args(["-m", "pip", "install", "-q", PYTHON_CLIENT]))?;
+    let made = succeeds(
+        Command::new(system)
+            .args(["-m", "venv", "--clear"])
+            .arg(&venv),
+    )? && succeeds(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "-q"])
+            .args(PYTHON_CLIENTS),
+    )?;
     match made && ready(&python) {
         true => Ok(python),
         false => Err(io::Error::other(format!(
-            "{PYTHON_CLIENT} cannot be installed"
+            "{} cannot be installed",
+            PYTHON_CLIENTS.join(" and ")
         ))),
     }
 }

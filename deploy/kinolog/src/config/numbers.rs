@@ -67,6 +67,8 @@ impl Settings {
             socket_ping_every: ms(self.socket_ping_every_ms),
             requests_max: count(self.requests_max),
             views_per_minute: u32::try_from(self.views_per_minute).unwrap_or(u32::MAX),
+            // The longest a request may take is no setting: the ranges above count on it.
+            ..api::Tuning::default()
         }
     }
 }
