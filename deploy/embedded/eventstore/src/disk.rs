@@ -5,7 +5,8 @@
 //!
 //! # Invariants
 //!
-//! * Nothing else in this crate opens, writes, syncs or removes a file of the log.
+//! * Nothing else in this crate writes, syncs or removes a file of the log; only `walk`
+//!   opens them otherwise, to read.
 //! * What `sync_data` has acknowledged survives a crash; what it has not may be there
 //!   whole, in part, or not at all.
 

@@ -21,6 +21,7 @@ mod group;
 )]
 mod grpc;
 mod index;
+pub mod inspect;
 pub mod limits;
 mod metadata;
 mod protocol;
@@ -31,6 +32,8 @@ mod segment;
 mod simulation;
 mod socket;
 mod store;
+pub mod verify;
+mod walk;
 mod writer;
 
 use std::path::PathBuf;

@@ -1,12 +1,13 @@
 //! `kinolog-eventstore`: the node as a process of its own.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
-use kinolog_eventstore::Config;
+use kinolog_eventstore::{Config, inspect, verify};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +36,28 @@ enum Command {
         #[arg(long, env = "KINOLOG_LISTEN_FD", hide = true)]
         listen_fd: Option<RawFd>,
     },
+    /// Proves that a log is whole and says its head, as one line of JSON.
+    Verify {
+        /// The folder of the log. Nothing is changed in it; a node may be running.
+        dir: PathBuf,
+        /// A head noted before: also proves that the history up to it is unchanged.
+        #[arg(long)]
+        head: Option<String>,
+    },
+    /// Prints records as lines of JSON.
+    Inspect {
+        /// The folder of the log. Nothing is changed in it; a node may be running.
+        dir: PathBuf,
+        /// Only this stream.
+        #[arg(long)]
+        stream: Option<String>,
+        /// The first position.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// So many records at most.
+        #[arg(long)]
+        limit: Option<u64>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -44,11 +67,31 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    let Command::Serve {
-        dir,
-        listen,
-        listen_fd,
-    } = Cli::parse().command;
+    let (dir, listen, listen_fd) = match Cli::parse().command {
+        Command::Serve {
+            dir,
+            listen,
+            listen_fd,
+        } => (dir, listen, listen_fd),
+        Command::Verify { dir, head } => {
+            let verified = verify::verify(&dir, head.as_deref())?;
+            writeln!(std::io::stdout(), "{}", verified.json())?;
+            return Ok(());
+        }
+        Command::Inspect {
+            dir,
+            stream,
+            from,
+            limit,
+        } => {
+            let wanted = inspect::Wanted {
+                stream,
+                from,
+                limit,
+            };
+            return inspect::inspect(&dir, &wanted, &mut std::io::stdout().lock());
+        }
+    };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -51,8 +51,13 @@ pub(crate) fn open(disk: &dyn Disk) -> anyhow::Result<(Index, Tail)> {
             segment::name(u32::try_from(place).unwrap_or(u32::MAX)),
         );
     }
+    let begun_only = |number: u32| {
+        let name = segment::name(number);
+        let look = || is_unfinished(&mut Scan::new(disk.open(&name)?)?);
+        look().with_context(|| format!("failed to open {name}"))
+    };
     let unfinished = match numbers.last().copied() {
-        Some(last) if is_unfinished(disk, last)? => numbers.pop(),
+        Some(last) if begun_only(last)? => numbers.pop(),
         _ => None,
     };
 
@@ -85,14 +90,9 @@ pub(crate) fn open(disk: &dyn Disk) -> anyhow::Result<(Index, Tail)> {
 
 /// Whether a segment was begun and not finished: its header, which is durable before any
 /// record behind it, is not there, and no record is.
-fn is_unfinished(disk: &dyn Disk, number: u32) -> anyhow::Result<bool> {
-    let name = segment::name(number);
-    let look = || {
-        let mut scan = Scan::new(disk.open(&name)?)?;
-        let header = Header::decode(&scan.bytes(0, segment::HEADER_BYTES)?);
-        Ok::<_, io::Error>(header.is_none() && scan.proof_of_durability(0, 0)?.is_none())
-    };
-    look().with_context(|| format!("failed to open {name}"))
+pub(crate) fn is_unfinished(scan: &mut Scan) -> io::Result<bool> {
+    let header = Header::decode(&scan.bytes(0, segment::HEADER_BYTES)?);
+    Ok(header.is_none() && scan.proof_of_durability(0, 0)?.is_none())
 }
 
 /// Makes a segment's file with its header. It is durable only after [`settle`].
@@ -120,8 +120,8 @@ struct Recovery {
 
 /// A batch as far as it was read.
 #[derive(Default)]
-struct Batch {
-    records: Vec<(Record, Spot)>,
+pub(crate) struct Batch {
+    pub(crate) records: Vec<(Record, Spot)>,
 }
 
 impl Recovery {
@@ -152,7 +152,7 @@ impl Recovery {
         let mut chain = self.chain;
         let mut group = (offset, u64::MAX);
         while offset < scan.len {
-            let damage = match self.next(scan, number, offset, &batch, &mut chain)? {
+            let damage = match next(scan, number, offset, self.position, &batch, &mut chain)? {
                 Ok((record, spot)) => {
                     let at = offset;
                     offset += u64::from(spot.len);
@@ -178,49 +178,6 @@ impl Recovery {
             self.cut(scan, number, last, offset, Damage::Batch, &batch)?;
         }
         Ok(group.0.min(self.end))
-    }
-
-    /// The record at `offset`, if it is intact and follows what was read so far.
-    fn next(
-        &self,
-        scan: &mut Scan,
-        number: u32,
-        offset: u64,
-        batch: &Batch,
-        chain: &mut Hash,
-    ) -> io::Result<Result<(Record, Spot), Damage>> {
-        let frame = match scan.frame(offset)? {
-            Ok(frame) => frame,
-            Err(damage) => return Ok(Err(damage)),
-        };
-        let record = match record::decode(&frame) {
-            Ok(record) => record,
-            Err(damage) => return Ok(Err(damage)),
-        };
-        let before = batch.records.last().map(|(record, _)| record.place);
-        let follows = before.map_or(self.position, |place| place.position) < record.place.position;
-        let index = before.map_or(0, |place| place.batch_index + 1);
-        let count = before.map_or(record.place.batch_count, |place| place.batch_count);
-        if record.chain != record::expected_chain(&frame, chain) {
-            return Ok(Err(Damage::Chain));
-        }
-        if !follows {
-            return Ok(Err(Damage::Position));
-        }
-        if record.place.batch_index != index || record.place.batch_count != count || count <= index
-        {
-            return Ok(Err(Damage::Batch));
-        }
-        let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(frame.len())) else {
-            return Ok(Err(Damage::Length));
-        };
-        *chain = record.chain;
-        let spot = Spot {
-            segment: number,
-            offset,
-            len,
-        };
-        Ok(Ok((record, spot)))
     }
 
     fn accept(&mut self, batch: Batch, chain: Hash) -> Result<(), Damage> {
@@ -302,6 +259,49 @@ impl Recovery {
         };
         (self.index, tail)
     }
+}
+
+/// The record at `offset`, if it is intact and follows the batches up to `position` and
+/// what there is of its own.
+pub(crate) fn next(
+    scan: &mut Scan,
+    number: u32,
+    offset: u64,
+    position: u64,
+    batch: &Batch,
+    chain: &mut Hash,
+) -> io::Result<Result<(Record, Spot), Damage>> {
+    let frame = match scan.frame(offset)? {
+        Ok(frame) => frame,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    let record = match record::decode(&frame) {
+        Ok(record) => record,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    let before = batch.records.last().map(|(record, _)| record.place);
+    let follows = before.map_or(position, |place| place.position) < record.place.position;
+    let index = before.map_or(0, |place| place.batch_index + 1);
+    let count = before.map_or(record.place.batch_count, |place| place.batch_count);
+    if record.chain != record::expected_chain(&frame, chain) {
+        return Ok(Err(Damage::Chain));
+    }
+    if !follows {
+        return Ok(Err(Damage::Position));
+    }
+    if record.place.batch_index != index || record.place.batch_count != count || count <= index {
+        return Ok(Err(Damage::Batch));
+    }
+    let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(frame.len())) else {
+        return Ok(Err(Damage::Length));
+    };
+    *chain = record.chain;
+    let spot = Spot {
+        segment: number,
+        offset,
+        len,
+    };
+    Ok(Ok((record, spot)))
 }
 
 /// Cuts the file at `end` and makes what is before durable: the last group and the header,

@@ -8,6 +8,7 @@ mod faults;
 mod links;
 mod node;
 mod process;
+mod proofs;
 mod reads;
 mod storage;
 mod subscriptions;
