@@ -117,12 +117,18 @@ async fn show(addresses: &Addresses, args: &DemoArgs) -> anyhow::Result<Value> {
         uploaded.video
     );
 
-    let followed = follow(addresses, &client, &uploaded).await?;
-    find_by_search(&client, &uploaded.video, &request.title).await?;
-    println!("found by search: {}", request.title);
-
+    let announced_and_found = async {
+        let followed = follow(addresses, &client, &uploaded).await?;
+        find_by_search(&client, &uploaded.video, &request.title).await?;
+        println!("found by search: {}", request.title);
+        Ok(followed)
+    };
+    // Played while it grows, as a viewer would: what fails to be processed ends both.
+    let (followed, played) = tokio::try_join!(
+        announced_and_found,
+        playback::all(&client, addresses, &uploaded.video)
+    )?;
     let source = counted.await?.context("the source cannot be decoded")?;
-    let played = playback::all(&client, addresses, &uploaded.video, &folder.0).await?;
     let plan = followed
         .timeline
         .plan

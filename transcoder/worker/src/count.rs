@@ -1,4 +1,5 @@
-//! `kinolog-worker count FILE`: decodes a whole file and counts what comes out.
+//! `kinolog-worker count FILE`: decodes a whole file, or standard input as it comes (`-`), and
+//! counts what comes out.
 //!
 //! For judging, from outside, what was made of a source. It runs without a sandbox: for files
 //! of one's own.
@@ -39,9 +40,11 @@ struct Tracks {
 pub fn run(file: &Path) -> anyhow::Result<Value> {
     gst::init().context("failed to start GStreamer")?;
     let pipeline = gst::Pipeline::new();
-    let source = gst::ElementFactory::make("filesrc")
-        .property("location", file)
-        .build()?;
+    let source = match file.to_str() {
+        Some("-") => gst::ElementFactory::make("fdsrc").property("fd", 0),
+        Some(_) | None => gst::ElementFactory::make("filesrc").property("location", file),
+    };
+    let source = source.build()?;
     let decoder = gst::ElementFactory::make("decodebin").build()?;
     pipeline.add_many([&source, &decoder])?;
     source.link(&decoder)?;

@@ -1,10 +1,19 @@
 //! What the demo needs to know of media, asked from the program that links GStreamer.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use tokio::process::Command;
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
+
+/// What judges gives way to what is judged.
+const NICENESS: i32 = 10;
 
 /// A decoded file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,8 +52,45 @@ pub async fn count(file: PathBuf) -> anyhow::Result<Counted> {
     let text = output(command)
         .await
         .with_context(|| format!("failed to decode {}", file.display()))?;
+    counted(&text)
+}
+
+fn counted(text: &str) -> anyhow::Result<Counted> {
     let line = text.lines().last().unwrap_or_default();
     serde_json::from_str(line).with_context(|| format!("unexpected answer: {line}"))
+}
+
+/// Decodes a stream as it comes, and counts what came out.
+pub struct Decoder(Child);
+
+impl Decoder {
+    pub fn start() -> anyhow::Result<Self> {
+        let mut command = Command::new(worker()?);
+        command.args(["count", "-"]).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: `nice` is a system call that touches no memory of ours.
+        unsafe {
+            command.pre_exec(|| {
+                libc::nice(NICENESS);
+                Ok(())
+            });
+        }
+        Ok(Self(command.kill_on_drop(true).spawn()?))
+    }
+
+    pub async fn take(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        let input = self.0.stdin.as_mut().context("a decoder has an input")?;
+        input
+            .write_all(bytes)
+            .await
+            .context("the decoder takes no more")
+    }
+
+    /// Nothing more comes: what was it?
+    pub async fn end(mut self) -> anyhow::Result<Counted> {
+        drop(self.0.stdin.take());
+        counted(&said(self.0.wait_with_output().await?)?)
+    }
 }
 
 fn worker() -> anyhow::Result<PathBuf> {
@@ -63,7 +109,10 @@ fn worker() -> anyhow::Result<PathBuf> {
 }
 
 async fn output(mut command: Command) -> anyhow::Result<String> {
-    let output = command.kill_on_drop(true).output().await?;
+    said(command.kill_on_drop(true).output().await?)
+}
+
+fn said(output: Output) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!(
             "{}: {}",

@@ -1,19 +1,20 @@
 //! A player's view: the master, every playlist, every segment, and what decodes from them.
 
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::{StreamExt, TryStreamExt};
 use m3u8_rs::{MasterPlaylist, MediaPlaylist, Playlist};
 use reqwest::Url;
-use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
-use super::media::{self, Counted};
+use super::media::{Counted, Decoder};
 use crate::{client::Client, platform::Addresses};
 
-/// Renditions fetched and decoded at the same time.
-const PARALLEL: usize = 2;
+/// Between two looks at what is growing.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long what is left may take to be played once the video is ready.
+const REST_MAX: Duration = Duration::from_secs(600);
 
 /// One rendition, played to its end.
 pub struct Played {
@@ -23,49 +24,70 @@ pub struct Played {
     pub counted: Counted,
 }
 
-/// Fetches and decodes everything that a player could ask for.
+/// Plays everything that a player could ask for, as it is published, until the video is ready
+/// and all of it was played.
 pub async fn all(
     client: &Client,
     addresses: &Addresses,
     video: &str,
-    folder: &Path,
 ) -> anyhow::Result<Vec<Played>> {
-    let query = "query($id: ID!) { video(id: $id) { status playback { hls dash } posterUrl } }";
-    let data = client.query(query, json!({"id": video})).await?;
-    let playback = &data["video"]["playback"];
     let base = Url::parse(&addresses.api)?;
-    let hls = base.join(
-        playback["hls"]
-            .as_str()
-            .context("the video has no HLS address")?,
-    )?;
-    let dash = base.join(
-        playback["dash"]
-            .as_str()
-            .context("the video has no DASH address")?,
-    )?;
-
-    let manifest = text(client, &dash).await?;
-    if !manifest.contains("<MPD") {
+    let mut playing: JoinSet<anyhow::Result<(usize, Played)>> = JoinSet::new();
+    let mut known: Vec<String> = vec![];
+    let playback = loop {
+        let (is_ready, playback) = look(client, video).await?;
+        if let Some(hls) = playback["hls"].as_str() {
+            let hls = base.join(hls)?;
+            let Playlist::MasterPlaylist(master) = playlist(client, &hls).await? else {
+                bail!("{hls} is no master playlist");
+            };
+            for uri in uris(&master) {
+                if known.contains(&uri) {
+                    continue;
+                }
+                let (client, url, place) = (client.clone(), hls.join(&uri)?, known.len());
+                playing.spawn(async move { Ok((place, one(&client, &url).await?)) });
+                known.push(uri);
+            }
+        }
+        if is_ready {
+            break playback;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    if known.is_empty() {
+        bail!("the video is ready, but there is nothing to play");
+    }
+    let dash = playback["dash"]
+        .as_str()
+        .context("the video has no DASH address")?;
+    let dash = base.join(dash)?;
+    if !text(client, &dash).await?.contains("<MPD") {
         bail!("{dash} is no DASH manifest");
     }
-    let master = match playlist(client, &hls).await? {
-        Playlist::MasterPlaylist(master) => master,
-        Playlist::MediaPlaylist(_) => bail!("{hls} is no master playlist"),
-    };
-    let uris = uris(&master);
-    if uris.is_empty() {
-        bail!("{hls} lists nothing to play");
-    }
-    println!("playing: {} renditions of {hls}", uris.len());
-    futures::stream::iter(uris)
-        .map(|uri| {
-            let hls = hls.clone();
-            async move { one(client, &hls.join(&uri)?, folder).await }
-        })
-        .buffered(PARALLEL)
-        .try_collect()
+    tokio::time::timeout(REST_MAX, to_the_end(playing))
         .await
+        .context("the rest of the video is not played in time")?
+}
+
+/// Whether the video is ready, and where it is played.
+async fn look(client: &Client, video: &str) -> anyhow::Result<(bool, Value)> {
+    let query = "query($id: ID!) { video(id: $id) { status playback { hls dash } } }";
+    let data = client.query(query, json!({"id": video})).await?;
+    let video = &data["video"];
+    Ok((video["status"] == "READY", video["playback"].clone()))
+}
+
+/// In the order of the master.
+async fn to_the_end(
+    mut playing: JoinSet<anyhow::Result<(usize, Played)>>,
+) -> anyhow::Result<Vec<Played>> {
+    let mut played = vec![];
+    while let Some(one) = playing.join_next().await {
+        played.push(one??);
+    }
+    played.sort_by_key(|(place, _)| *place);
+    Ok(played.into_iter().map(|(_, one)| one).collect())
 }
 
 /// The media playlists of a master, each once.
@@ -87,19 +109,24 @@ fn uris(master: &MasterPlaylist) -> Vec<String> {
     uris
 }
 
-async fn one(client: &Client, url: &Url, folder: &Path) -> anyhow::Result<Played> {
+/// Loads a media playlist again and again until it has ended, and decodes what it lists.
+async fn one(client: &Client, url: &Url) -> anyhow::Result<Played> {
     let name = name_of(url);
-    let media = match playlist(client, url).await? {
-        Playlist::MediaPlaylist(media) => media,
-        Playlist::MasterPlaylist(_) => bail!("{url} is no media playlist"),
+    let mut decoder = Decoder::start()?;
+    let mut init: Option<String> = None;
+    let mut taken = 0;
+    let media = loop {
+        let Playlist::MediaPlaylist(media) = playlist(client, url).await? else {
+            bail!("{url} is no media playlist");
+        };
+        feed(client, url, &media, taken, &mut init, &mut decoder).await?;
+        taken = media.segments.len();
+        if media.end_list {
+            break media;
+        }
+        tokio::time::sleep(PAUSE).await;
     };
-    if !media.end_list {
-        bail!("{url} is not final although the video is ready");
-    }
-    let path = folder.join(format!("{name}.mp4"));
-    download(client, url, &media, &path).await?;
-    let counted = media::count(path.clone()).await?;
-    tokio::fs::remove_file(&path).await?;
+    let counted = decoder.end().await?;
     let seconds: f64 = media
         .segments
         .iter()
@@ -118,38 +145,36 @@ async fn one(client: &Client, url: &Url, folder: &Path) -> anyhow::Result<Played
     })
 }
 
-/// The init and all segments, one behind the other: a fragmented MP4.
-async fn download(
+/// The init, and the segments after the first `taken`, one behind the other: a fragmented MP4.
+async fn feed(
     client: &Client,
     url: &Url,
     media: &MediaPlaylist,
-    path: &PathBuf,
+    taken: usize,
+    init: &mut Option<String>,
+    decoder: &mut Decoder,
 ) -> anyhow::Result<()> {
-    let mut file = tokio::fs::File::create(path).await?;
-    let mut init: Option<String> = None;
-    for segment in &media.segments {
+    if media.segments.len() < taken {
+        bail!("{url} has lost segments");
+    }
+    for segment in media.segments.iter().skip(taken) {
         let map = segment.map.as_ref().map(|map| map.uri.clone());
-        if map.is_some() && map != init {
+        if map.is_some() && map != *init {
             if init.is_some() {
                 bail!("{url} changes its init on the way");
             }
-            let map = map.context("a map")?;
-            append(client, &url.join(&map)?, &mut file).await?;
-            init = Some(map);
+            let uri = map.as_deref().context("a map")?;
+            decoder.take(&client.get(&url.join(uri)?).await?).await?;
+            *init = map;
         }
         if init.is_none() {
             bail!("{url} names no init before its first segment");
         }
-        append(client, &url.join(&segment.uri)?, &mut file).await?;
+        // One segment at a time is held, so that it can be fetched again as a whole.
+        let bytes = client.get(&url.join(&segment.uri)?).await?;
+        decoder.take(&bytes).await?;
     }
-    file.flush().await?;
     Ok(())
-}
-
-async fn append(client: &Client, url: &Url, file: &mut tokio::fs::File) -> anyhow::Result<()> {
-    // One segment at a time is held, so that it can be fetched again as a whole.
-    let segment = client.get(url).await?;
-    Ok(file.write_all(&segment).await?)
 }
 
 async fn playlist(client: &Client, url: &Url) -> anyhow::Result<Playlist> {
