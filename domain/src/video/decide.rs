@@ -232,10 +232,27 @@ pub(super) fn check_request(details: &Details, declared: &Declared) -> Result<()
     if declared.file_name.chars().count() > FILE_NAME_CHARS_MAX {
         return Err(too_long("fileName", FILE_NAME_CHARS_MAX));
     }
+    check_text("fileName", &declared.file_name)?;
+    check_text("contentType", &declared.content_type)
+}
+
+/// No database keeps a NUL in a text.
+fn check_text(field: &'static str, text: &str) -> Result<(), Rejection> {
+    if text.contains('\0') {
+        return Err(Rejection::Invalid {
+            field,
+            problem: "the character NUL is not allowed".to_owned(),
+        });
+    }
     Ok(())
 }
 
 fn check_details(details: &Details) -> Result<(), Rejection> {
+    check_text("title", &details.title)?;
+    check_text("description", &details.description)?;
+    for tag in &details.tags {
+        check_text("tags", tag)?;
+    }
     if details.title.trim().is_empty() {
         return Err(Rejection::Invalid {
             field: "title",

@@ -105,6 +105,18 @@ fn details_have_limits() {
             problem: "a title is needed".to_owned(),
         });
     given::<Video>([])
+        .when(with(|it| it.title = "a \0 b".to_owned()))
+        .then_rejected(Rejection::Invalid {
+            field: "title",
+            problem: "the character NUL is not allowed".to_owned(),
+        });
+    given::<Video>([])
+        .when(with(|it| it.tags = vec!["\0".to_owned()]))
+        .then_rejected(Rejection::Invalid {
+            field: "tags",
+            problem: "the character NUL is not allowed".to_owned(),
+        });
+    given::<Video>([])
         .when(with(|it| it.description = "d".repeat(5_001)))
         .then_rejected(too_long("description", 5_000));
     given::<Video>([])

@@ -175,23 +175,33 @@ impl Platform {
         let command = Command::RequestUpload {
             video: story.id,
             owner: story.owner.clone(),
-            details: Details {
-                title: story.title.clone(),
-                description: "what it shows".to_owned(),
-                tags: vec!["tag".to_owned()],
-                visibility: story.visibility,
-            },
-            declared: Declared {
-                file_name: "clip.mp4".to_owned(),
-                content_type: "video/mp4".to_owned(),
-                size_bytes: 1000,
-                checksum_sha256: None,
-            },
+            details: story.details(),
+            declared: declared(),
             key: format!("sources/{}/original", story.id),
             expires_at_ms: story.at_ms + 3_600_000,
             at_ms: story.at_ms,
         };
         self.video(story.id, command).await.position
+    }
+
+    /// As a program recorded it that did not know all of today's rules.
+    pub async fn request_unruled(&self, story: &Story) -> u64 {
+        let event = domain::video::Event {
+            video: story.id,
+            owner: story.owner.clone(),
+            at_ms: story.at_ms,
+            event: domain::video::Kind::UploadRequested {
+                details: story.details(),
+                declared: declared(),
+                key: format!("sources/{}/original", story.id),
+                expires_at_ms: story.at_ms + 3_600_000,
+            },
+        };
+        let n = self.commands.fetch_add(1, Ordering::Relaxed);
+        let by = Envelope::new(CommandId(derived(&[b"test", &n.to_be_bytes()])), "test");
+        let at = eventlog::Revision::NoStream;
+        let appended = self.log.append::<Video>(story.id, at, &by, &[event]).await;
+        appended.unwrap().position
     }
 
     /// The upload is there; says which job it asks for.
@@ -382,6 +392,26 @@ pub fn story(number: u64, title: &str) -> Story {
         title: title.to_owned(),
         visibility: Visibility::Public,
         at_ms: DAWN_MS + number as i64 * 1000,
+    }
+}
+
+impl Story {
+    fn details(&self) -> Details {
+        Details {
+            title: self.title.clone(),
+            description: "what it shows".to_owned(),
+            tags: vec!["tag".to_owned()],
+            visibility: self.visibility,
+        }
+    }
+}
+
+fn declared() -> Declared {
+    Declared {
+        file_name: "clip.mp4".to_owned(),
+        content_type: "video/mp4".to_owned(),
+        size_bytes: 1000,
+        checksum_sha256: None,
     }
 }
 

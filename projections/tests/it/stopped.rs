@@ -86,7 +86,7 @@ async fn an_event_that_a_table_refuses_stops_its_video_only() {
     let platform = Platform::new().await;
     let (refused, other) = (story(1, "with a \0 in it"), story(2, "other"));
     platform.request(&other).await;
-    platform.request(&refused).await;
+    platform.request_unruled(&refused).await;
     let changes = Changes {
         title: Some("still here".to_owned()),
         ..Changes::default()
