@@ -473,6 +473,13 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
+        // A spawned process is there a moment before it has its name.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let name = format!("/proc/{}/comm", server.id());
+        while fs::read_to_string(&name).unwrap().trim() != "postgres" {
+            assert!(std::time::Instant::now() < deadline, "it is not named");
+            std::thread::yield_now();
+        }
         fs::create_dir(old.join("data")).unwrap();
         let pid_file = old.join("data/postmaster.pid");
         fs::write(pid_file, format!("{}\n", server.id())).unwrap();
