@@ -46,6 +46,7 @@ pub async fn all(
                     continue;
                 }
                 let (client, url, place) = (client.clone(), hls.join(&uri)?, known.len());
+                println!("playing: {}", name_of(&url));
                 playing.spawn(async move { Ok((place, one(&client, &url).await?)) });
                 known.push(uri);
             }
