@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
+use kinolog_eventstore::limits::SEGMENT_BYTES;
 use kinolog_eventstore::{Config, inspect, verify};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::net::TcpListener;
@@ -35,6 +36,10 @@ enum Command {
         /// The descriptor of a socket that listens already.
         #[arg(long, env = "KINOLOG_LISTEN_FD", hide = true)]
         listen_fd: Option<RawFd>,
+        /// How long a segment may grow: short ones make tests of crashes meet their seams.
+        #[arg(long, hide = true, default_value_t = SEGMENT_BYTES,
+            value_parser = clap::value_parser!(u64).range(1024..=SEGMENT_BYTES))]
+        segment_bytes: u64,
     },
     /// Proves that a log is whole and says its head, as one line of JSON.
     Verify {
@@ -67,12 +72,13 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    let (dir, listen, listen_fd) = match Cli::parse().command {
+    let (config, listen, listen_fd) = match Cli::parse().command {
         Command::Serve {
             dir,
             listen,
             listen_fd,
-        } => (dir, listen, listen_fd),
+            segment_bytes,
+        } => (Config { dir, segment_bytes }, listen, listen_fd),
         Command::Verify { dir, head } => {
             let verified = verify::verify(&dir, head.as_deref())?;
             writeln!(std::io::stdout(), "{}", verified.json())?;
@@ -96,10 +102,10 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the runtime")?
-        .block_on(serve(dir, listen, listen_fd))
+        .block_on(serve(config, listen, listen_fd))
 }
 
-async fn serve(dir: PathBuf, listen: SocketAddr, listen_fd: Option<RawFd>) -> anyhow::Result<()> {
+async fn serve(config: Config, listen: SocketAddr, listen_fd: Option<RawFd>) -> anyhow::Result<()> {
     let listener = match listen_fd {
         Some(descriptor) => inherited(descriptor)
             .with_context(|| format!("failed to take over the socket at {descriptor}"))?,
@@ -116,7 +122,7 @@ async fn serve(dir: PathBuf, listen: SocketAddr, listen_fd: Option<RawFd>) -> an
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = kinolog_eventstore::serve(listener, Config::new(dir), stop.clone());
+    let server = kinolog_eventstore::serve(listener, config, stop.clone());
     tokio::pin!(server);
     tokio::select! {
         served = &mut server => return served,

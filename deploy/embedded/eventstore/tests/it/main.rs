@@ -3,6 +3,7 @@
 mod appends;
 mod batches;
 mod bounds;
+mod crashes;
 mod deletes;
 mod faults;
 mod links;

@@ -1,30 +1,34 @@
-//! The node as a process: handed a socket, killed, stopped.
+//! The node as a process: handed a socket, stopped.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use eventstore::ExpectedRevision as Expected;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::node::{Node, SOON, add, append, client, event, folder, revisions};
+use kinolog_eventstore::limits::SEGMENT_BYTES;
+
+use crate::node::{Node, SOON, add, client, folder};
 
 /// Where the child finds its socket.
 const DESCRIPTOR: i32 = 63;
 
-struct Process {
+pub struct Process {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Process {
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, SEGMENT_BYTES)
+    }
+
+    pub fn start_with(dir: &Path, segment_bytes: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let socket = listener.as_raw_fd();
@@ -32,9 +36,10 @@ impl Process {
         command
             .args(["serve", "--dir"])
             .arg(dir)
+            .arg(format!("--segment-bytes={segment_bytes}"))
             .env("KINOLOG_LISTEN_FD", DESCRIPTOR.to_string())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(Stdio::piped());
         // SAFETY: dup2 is async-signal-safe and touches nothing of this process.
         unsafe {
             command.pre_exec(move || match libc::dup2(socket, DESCRIPTOR) {
@@ -46,12 +51,12 @@ impl Process {
         Self { child, port }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         kill(pid, signal).unwrap();
     }
 
-    async fn end(mut self) -> ExitStatus {
+    pub async fn end(mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -63,71 +68,22 @@ impl Process {
     }
 }
 
+impl Process {
+    /// What it wrote to its standard error, when it has ended.
+    pub async fn said(mut self) -> String {
+        let mut errors = self.child.stderr.take().unwrap();
+        self.end().await;
+        let mut said = String::new();
+        errors.read_to_string(&mut said).unwrap();
+        said
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It has usually ended; then there is nothing to kill or to wait for.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-#[tokio::test]
-async fn a_killed_node_has_all_it_acknowledged() {
-    let dir = folder();
-    let acknowledged: Arc<[AtomicU64; 4]> = Arc::default();
-    for round in 0..3 {
-        let process = Process::start(dir.path());
-        let before: Vec<u64> = acknowledged
-            .iter()
-            .map(|it| it.load(Ordering::SeqCst))
-            .collect();
-        let appenders: Vec<_> = (0..acknowledged.len())
-            .map(|number| {
-                tokio::spawn(append_until_killed(
-                    process.port,
-                    number,
-                    acknowledged.clone(),
-                ))
-            })
-            .collect();
-        // In the middle of the appends: all have begun, wherever each is now.
-        let clock = client(process.port);
-        let mut ticks = 0;
-        let begun = || {
-            let now = acknowledged.iter().map(|it| it.load(Ordering::SeqCst));
-            now.zip(&before).all(|(now, before)| now > *before)
-        };
-        while ticks < 10 * (round + 1) || !begun() {
-            add(&clock, &format!("clock{round}"), "x", 1).await;
-            ticks += 1;
-        }
-        process.signal(Signal::SIGKILL);
-        process.end().await;
-        for appender in appenders {
-            appender.await.unwrap();
-        }
-        let node = Node::start(dir.path()).await;
-        let there = revisions(&node.client, &format!("clock{round}")).await;
-        assert_eq!(there.len(), ticks);
-        for (number, acknowledged) in acknowledged.iter().enumerate() {
-            let there = revisions(&node.client, &format!("s{number}")).await;
-            let acknowledged = acknowledged.load(Ordering::SeqCst);
-            assert!(
-                there.len() as u64 >= acknowledged,
-                "{} < {acknowledged}",
-                there.len()
-            );
-            assert!(there.iter().copied().eq(0..there.len() as u64));
-        }
-        node.stop().await;
-    }
-}
-
-async fn append_until_killed(port: u16, number: usize, acknowledged: Arc<[AtomicU64; 4]>) {
-    let client = client(port);
-    let stream = format!("s{number}");
-    while let Ok(result) = append(&client, &stream, Expected::Any, vec![event("x")]).await {
-        acknowledged[number].store(result.next_expected_version + 1, Ordering::SeqCst);
     }
 }
 
