@@ -139,7 +139,8 @@ impl<'a> History<'a> {
                 let found = begins.into_iter().find(|first| self.stands_at(*first, ids));
                 found.map_or(wrong, |first| already(first, ids))
             }
-            Expected::StreamExists if self.deleted() => wrong,
+            // The protocol calls a stream deleted here, whichever way it was.
+            Expected::StreamExists if self.deleted() => Decision::Tombstoned,
             Expected::StreamExists if next == 0 && !self.has_metadata => wrong,
             Expected::StreamExists | Expected::Any => self.recent(ids),
         }

@@ -132,12 +132,12 @@ impl Group {
             Ok(first) => first,
             Err(answer) => return Planned::Answer(answer),
         };
-        let old = old.unwrap_or_default();
         let Some(drafts) = drafts else {
-            if history.next() == 0 && expected != Expected::NoStream {
+            if history.next() == 0 && old.is_none() {
                 let current = None;
                 return Planned::Answer(Err(Refusal::WrongRevision { current }));
             }
+            let old = old.unwrap_or_default();
             let end = metadata::truncated_before(&old, metadata::DELETED);
             return Planned::Write(Plan::new(vec![metadata_draft(&stream, end)], 0));
         };
@@ -153,6 +153,7 @@ impl Group {
         let mut batch = Vec::with_capacity(count + 1);
         if history.deleted() {
             // It begins again: what was before stays hidden, the numbers go on.
+            let old = old.unwrap_or_default();
             let begun = metadata::truncated_before(&old, first);
             batch.push(metadata_draft(&stream, begun));
         }

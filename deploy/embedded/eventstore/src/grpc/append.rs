@@ -123,7 +123,8 @@ async fn receive(
     node: &Node,
     messages: &mut Streaming<AppendReq>,
 ) -> Result<(String, Expected, Incoming), Status> {
-    let first = messages.message().await?.and_then(|first| first.content);
+    let first = messages.message().await.map_err(status::unread)?;
+    let first = first.and_then(|first| first.content);
     let Some(Content::Options(options)) = first else {
         return Err(Status::invalid_argument(
             "the first message has the options",
@@ -138,7 +139,7 @@ async fn receive(
         None => return Err(Status::invalid_argument("the expected revision is missing")),
     };
     let mut incoming = Incoming::default();
-    while let Some(message) = messages.message().await? {
+    while let Some(message) = messages.message().await.map_err(status::unread)? {
         let Some(Content::ProposedMessage(message)) = message.content else {
             return Err(Status::invalid_argument("options come first, and once"));
         };

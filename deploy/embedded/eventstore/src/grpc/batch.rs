@@ -61,7 +61,7 @@ pub(super) async fn run(
                 send(&responses, response).await?;
             }
             message = messages.message(), if more && waiting.len() < BATCHES_OPEN_MAX => {
-                let Some(message) = message? else {
+                let Some(message) = message.map_err(status::unread)? else {
                     more = false;
                     continue;
                 };

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use crate::expect::Expected;
 use crate::filter::BadFilter;
 use crate::group::Refusal;
+use crate::limits::APPEND_BYTES_MAX;
 use crate::store::Unreadable;
 
 pub(crate) fn stream_deleted(stream: &str) -> Status {
@@ -50,6 +51,14 @@ pub(crate) fn too_large(max: usize) -> Status {
             ("maximum-append-size", &max.to_string()),
         ],
     )
+}
+
+/// Why a message did not arrive: one too large to be decoded has its own word.
+pub(crate) fn unread(status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => too_large(APPEND_BYTES_MAX),
+        _ => status,
+    }
 }
 
 pub(crate) fn missing_property(name: &str) -> Status {

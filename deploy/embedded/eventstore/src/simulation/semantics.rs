@@ -78,7 +78,7 @@ impl Model {
             return Err(Refusal::Tombstoned);
         }
         self.expect(stream, expected, &[])?;
-        if self.next(stream) == 0 && expected != Expected::NoStream {
+        if self.next(stream) == 0 && self.next(&format!("$${stream}")) == 0 {
             return Err(Refusal::WrongRevision { current: None });
         }
         self.describe(stream, self.metadata(stream), DELETED);
@@ -181,7 +181,7 @@ impl Model {
             Expected::NoStream if stands(0) => last(0),
             Expected::NoStream if stands(begin) => last(begin),
             Expected::NoStream => wrong,
-            Expected::StreamExists if deleted => wrong,
+            Expected::StreamExists if deleted => Err(Refusal::Tombstoned),
             Expected::StreamExists if next == 0 && self.next(&format!("$${stream}")) == 0 => wrong,
             Expected::StreamExists | Expected::Any => {
                 if let Some(first) = (begin..next).rev().find(|first| stands(*first)) {

@@ -5,7 +5,8 @@ use eventstore::{
     ReadStreamOptions,
 };
 use kinolog_eventstore::limits::{
-    APPEND_BYTES_MAX, EVENT_BYTES_MAX, EVENT_TYPE_BYTES_MAX, STREAM_NAME_BYTES_MAX,
+    APPEND_BYTES_MAX, EVENT_BYTES_MAX, EVENT_TYPE_BYTES_MAX, MESSAGE_BYTES_MAX,
+    STREAM_NAME_BYTES_MAX,
 };
 
 use crate::node::{Node, add, append, event, folder, read, revisions};
@@ -29,6 +30,9 @@ async fn an_event_may_be_as_large_as_the_limit_and_no_larger() {
     let pieces = APPEND_BYTES_MAX / EVENT_BYTES_MAX + 1;
     let batch = (0..pieces).flat_map(|_| sized(EVENT_BYTES_MAX)).collect();
     let over = append(&node.client, "a", Expected::Any, batch).await;
+    invalid(over, "Maximum Append Size");
+    // Too large to be received at all, and told with the same words.
+    let over = append(&node.client, "a", Expected::Any, sized(MESSAGE_BYTES_MAX)).await;
     invalid(over, "Maximum Append Size");
 
     let found = read(&node.client, "a", &ReadStreamOptions::default())

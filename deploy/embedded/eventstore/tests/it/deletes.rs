@@ -23,7 +23,10 @@ async fn a_deleted_stream_is_not_found_and_begins_again_where_it_ended() {
     let found = read(client, "a", &ReadStreamOptions::default()).await;
     assert!(matches!(found, Err(Error::ResourceNotFound)), "{found:?}");
     let exists = append(client, "a", Expected::StreamExists, vec![event("x")]).await;
-    assert!(matches!(exists, Err(Error::WrongExpectedVersion { .. })));
+    assert!(matches!(exists, Err(Error::ResourceDeleted)), "{exists:?}");
+    let again = DeleteStreamOptions::default().expected_revision(Expected::StreamExists);
+    let again = client.delete_stream("a", &again).await;
+    assert!(matches!(again, Err(Error::ResourceDeleted)), "{again:?}");
 
     let begun = append(client, "a", Expected::NoStream, vec![event("new")]).await;
     assert_eq!(begun.unwrap().next_expected_version, 3);
@@ -48,13 +51,26 @@ async fn a_deleted_stream_is_not_found_and_begins_again_where_it_ended() {
 async fn a_stream_that_is_not_there_cannot_be_deleted() {
     let dir = folder();
     let node = Node::start(dir.path()).await;
+    for expected in [Expected::Any, Expected::NoStream, Expected::StreamExists] {
+        let options = DeleteStreamOptions::default().expected_revision(expected);
+        let refused = node.client.delete_stream("nothing", &options).await;
+        assert!(refused.is_err(), "{expected:?}: {refused:?}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_has_metadata_alone_can_be_deleted() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let client = &node.client;
+    let metadata = StreamMetadataBuilder::new().max_count(3).build();
+    client
+        .set_stream_metadata("a", &Default::default(), &metadata)
+        .await
+        .unwrap();
     let options = DeleteStreamOptions::default();
-    assert!(
-        node.client
-            .delete_stream("nothing", &options)
-            .await
-            .is_err()
-    );
+    client.delete_stream("a", &options).await.unwrap();
     node.stop().await;
 }
 
