@@ -6,8 +6,10 @@
 //! * Every wait has a maximum, every command its exit code; nothing asks for input.
 
 mod checks;
+mod conformance;
 mod packages;
 mod programs;
+mod python;
 mod readme;
 mod services;
 mod sqlx;
@@ -26,6 +28,8 @@ cargo xtask COMMAND
   demo [FILE]    the whole path with one file (none: a generated clip), checked to its end
   test           everything needed to run all tests, all tests, and the checks
   check          the checks alone: fmt, clippy, docs, tidy, schema and sqlx snapshots
+  conformance [eventstore] [--client python|node|rust]
+                 official clients, none of them ours, against the embedded event store
   readme         run the snippets of README.md against a fresh platform
   tidy [--root DIR]
                  check the invariants of the architecture
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         "down" => programs::down(rest),
         "test" => tests::all(),
         "check" => checks::alone(),
+        "conformance" => conformance::run(rest),
         "readme" => readme::alone(),
         "tidy" => tidy::run(rest),
         "schema" => checks::write_schema(),

@@ -32,6 +32,9 @@ const PLATFORM: &[&str] = &[
 /// To test as well: a browser, and Python for an official client of the event store.
 const TESTS: &[&str] = &["chromium", "python3", "python3-venv"];
 
+/// For the clients of a conformance suite.
+const CONFORMANCE: &[&str] = &["ca-certificates", "python3", "python3-venv"];
+
 /// `$@` are the packages. Services stay off while it runs.
 const INSTALL: &str = r#"
 set -eu
@@ -73,12 +76,20 @@ pub fn for_platform() -> Option<ExitCode> {
 
 /// Installs what is missing to run the tests.
 pub fn for_tests() -> Option<ExitCode> {
-    let mut wanted = [PLATFORM, TESTS].concat();
-    // Debian's npm conflicts with a node that came from elsewhere.
+    install(missing(&with_npm([PLATFORM, TESTS].concat())))
+}
+
+/// Installs what is missing to run the clients of a conformance suite.
+pub fn for_conformance() -> Option<ExitCode> {
+    install(missing(&with_npm(CONFORMANCE.to_vec())))
+}
+
+/// Debian's npm conflicts with a node that came from elsewhere.
+fn with_npm(mut wanted: Vec<&str>) -> Vec<&str> {
     if !on_path("npm") {
         wanted.push("npm");
     }
-    install(missing(&wanted))
+    wanted
 }
 
 fn install(missing: Vec<String>) -> Option<ExitCode> {

@@ -15,9 +15,11 @@ use crate::{packages, root};
 const PACKAGES: [&str; 4] = [
     "kinolog",
     "kinolog-worker",
-    "kinolog-eventstore",
+    EVENTSTORE,
     "kinolog-objectstore",
 ];
+
+pub const EVENTSTORE: &str = "kinolog-eventstore";
 
 /// Installs, builds, and becomes `kinolog COMMAND`.
 pub fn run(command: &str, arguments: &[String]) -> io::Result<ExitCode> {
@@ -57,6 +59,12 @@ pub fn build(release: bool) -> io::Result<bool> {
         cargo.arg("--release");
     }
     Ok(cargo.status()?.success())
+}
+
+/// Builds the embedded event store alone.
+pub fn build_eventstore() -> io::Result<bool> {
+    let arguments = ["build", "--bin", EVENTSTORE, "--package", EVENTSTORE];
+    Ok(cargo().args(arguments).status()?.success())
 }
 
 pub fn cargo() -> Command {

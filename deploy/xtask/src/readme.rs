@@ -15,14 +15,13 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use crate::{packages, programs, root, tests::Sum, tests::succeeds};
+use crate::{packages, programs, python, root, tests::Sum, tests::succeeds};
 
 /// How long one snippet may run.
 const SECONDS_MAX: &str = "180";
 
 /// The clients that the README shows, none of them ours.
-const PYTHON_CLIENTS: [&str; 2] = ["kurrentdbclient==1.3.5", "websockets==15.0.1"];
-const IMPORTS: &str = "import kurrentdbclient, websockets.sync.client";
+const PYTHON_CLIENTS: [&str; 2] = [python::EVENTSTORE_CLIENT, "websockets==15.0.1"];
 
 /// Sends the query on standard input to the platform, and shows the answer.
 const ASK: &str = r#"
@@ -62,7 +61,7 @@ pub fn snippets() -> io::Result<bool> {
         return Ok(false);
     }
     let folder = programs::target().join("readme");
-    let python = python(&folder)?;
+    let python = python::with(&folder, &PYTHON_CLIENTS)?;
     let place = Place::new(&folder)?;
     let mut passed = true;
     for snippet in found {
@@ -170,43 +169,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// A Python with these clients, in a folder of its own.
-fn python(folder: &Path) -> io::Result<PathBuf> {
-    let venv = folder.join("venv");
-    let python = venv.join("bin/python");
-    let ready = |python: &Path| {
-        let import = Command::new(python)
-            .args(["-c", IMPORTS])
-            .stderr(Stdio::null())
-            .status();
-        import.is_ok_and(|status| status.success())
-    };
-    if ready(&python) {
-        return Ok(python);
-    }
-    fs::create_dir_all(folder)?;
-    let system = match Path::new("/usr/bin/python3").exists() {
-        true => "/usr/bin/python3",
-        false => "python3",
-    };
-    let made = succeeds(
-        Command::new(system)
-            .args(["-m", "venv", "--clear"])
-            .arg(&venv),
-    )? && succeeds(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "-q"])
-            .args(PYTHON_CLIENTS),
-    )?;
-    match made && ready(&python) {
-        true => Ok(python),
-        false => Err(io::Error::other(format!(
-            "{} cannot be installed",
-            PYTHON_CLIENTS.join(" and ")
-        ))),
     }
 }
 

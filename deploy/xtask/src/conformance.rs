@@ -1,0 +1,223 @@
+//! `cargo xtask conformance`: clients that nobody here wrote, against the embedded event store.
+//!
+//! A client's suite is a program of its language that starts its own nodes (`NODE_BINARY` names
+//! the executable) and speaks TAP on standard output. What it needs is installed under
+//! `target/conformance`.
+//!
+//! # Invariants
+//!
+//! * A suite that stops early, fails without naming a check, or takes too long has failed.
+//! * Only TAP is read; all else a suite and its nodes say is in a file that a failure names.
+
+mod tap;
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use crate::{
+    packages, programs, python, root,
+    tests::{Sum, succeeds},
+};
+use tap::Tap;
+
+/// Names the node's executable to the suites.
+const NODE_BINARY: &str = "KINOLOG_EVENTSTORE_BIN";
+const SUITES: &str = "deploy/embedded/eventstore/conformance";
+/// How long one client's suite may run, once everything is installed and built.
+const SECONDS_MAX: &str = "300";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    Python,
+    Node,
+    Rust,
+}
+
+impl Client {
+    const ALL: [Self; 3] = [Self::Python, Self::Node, Self::Rust];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Rust => "rust",
+        }
+    }
+
+    /// Installs or builds what the suite needs; how it is run then.
+    fn prepare(self, folder: &Path) -> io::Result<Command> {
+        let suite = root().join(SUITES).join(self.name());
+        match self {
+            Self::Python => {
+                let python = python::with(folder, &[python::EVENTSTORE_CLIENT])?;
+                let mut command = timed(&python);
+                // Without `-B`, it would leave its own files beside the sources.
+                command.arg("-B").arg(suite.join("main.py"));
+                Ok(command)
+            }
+            Self::Node => {
+                let modules = node_modules(&suite, folder)?;
+                let mut command = timed(Path::new("node"));
+                command.arg(suite.join("main.js")).env("NODE_PATH", modules);
+                Ok(command)
+            }
+            Self::Rust => rust(&suite, folder),
+        }
+    }
+}
+
+/// `cargo xtask conformance [eventstore] [--client NAME]`.
+pub fn run(arguments: &[String]) -> io::Result<ExitCode> {
+    let Some(clients) = chosen(arguments) else {
+        eprintln!("xtask: conformance [eventstore] [--client python|node|rust]");
+        return Ok(ExitCode::from(2));
+    };
+    if let Some(cannot) = packages::for_conformance() {
+        return Ok(cannot);
+    }
+    if !programs::build_eventstore()? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut sum = Sum::default();
+    for client in clients {
+        judge(client, &mut sum);
+    }
+    Ok(sum.finish())
+}
+
+fn chosen(arguments: &[String]) -> Option<Vec<Client>> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let rest = words.strip_prefix(&["eventstore"]).unwrap_or(&words);
+    match rest {
+        [] => Some(Client::ALL.to_vec()),
+        ["--client", name] => {
+            let client = Client::ALL.into_iter().find(|it| it.name() == *name)?;
+            Some(vec![client])
+        }
+        _ => None,
+    }
+}
+
+/// Runs one client's suite and adds up what it says.
+fn judge(client: Client, sum: &mut Sum) {
+    let name = client.name();
+    println!("\n=== conformance: {name}");
+    let began = Instant::now();
+    let (passed, failed) = (sum.passed, sum.failed.len());
+    if let Err(error) = listen(client, sum) {
+        sum.failed.push(format!("conformance: {name}: {error}"));
+    }
+    let (passed, failed) = (sum.passed - passed, sum.failed.len() - failed);
+    let seconds = began.elapsed().as_secs_f64();
+    println!("=== conformance: {name}: {passed} ok, {failed} not ok ({seconds:.1} s)");
+}
+
+fn listen(client: Client, sum: &mut Sum) -> io::Result<()> {
+    let name = client.name();
+    let folder = programs::target().join("conformance").join(name);
+    fs::create_dir_all(&folder)?;
+    let mut command = client.prepare(&folder)?;
+    let said = folder.join("said.log");
+    let mut child = command
+        .env(NODE_BINARY, programs::program(programs::EVENTSTORE, false))
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&said)?)
+        .spawn()?;
+    let mut tap = Tap::default();
+    let output = child.stdout.take().expect("it was asked for");
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        if tap.take(&line) {
+            println!("{line}");
+        }
+    }
+    let status = child.wait()?;
+    let failures = tap.failures(status.success());
+    if !failures.is_empty() {
+        println!("what else was said is in {}", said.display());
+    }
+    sum.passed += tap.passed;
+    let named = failures
+        .iter()
+        .map(|what| format!("conformance: {name}: {what}"));
+    sum.failed.extend(named);
+    Ok(())
+}
+
+/// A command that does not run for ever.
+fn timed(program: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command
+        .args(["--kill-after", "10", SECONDS_MAX])
+        .arg(program);
+    command
+}
+
+/// The modules that the suite's lock file names.
+fn node_modules(suite: &Path, folder: &Path) -> io::Result<PathBuf> {
+    let modules = folder.join("node_modules");
+    let lock = fs::read_to_string(suite.join("package-lock.json"))?;
+    let installed = folder.join("installed");
+    if fs::read_to_string(&installed).is_ok_and(|there| there == lock) {
+        return Ok(modules);
+    }
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(suite.join(file), folder.join(file))?;
+    }
+    let arguments = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
+    if !succeeds(Command::new("npm").args(arguments).current_dir(folder))? {
+        return Err(io::Error::other("npm could not install the client"));
+    }
+    // Last: an installation that was interrupted begins anew.
+    fs::write(installed, lock)?;
+    Ok(modules)
+}
+
+/// The suite is a workspace of its own: its clients bring versions of crates that ours must not.
+fn rust(suite: &Path, folder: &Path) -> io::Result<Command> {
+    let target = folder.join("target");
+    let mut build = programs::cargo();
+    build
+        .args(["build", "--locked", "--manifest-path"])
+        .arg(suite.join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", &target);
+    if !succeeds(&mut build)? {
+        return Err(io::Error::other("the suite does not build"));
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut run = timed(Path::new(&cargo));
+    run.args(["run", "--locked", "--quiet", "--manifest-path"])
+        .arg(suite.join("Cargo.toml"))
+        .env("CARGO_TARGET_DIR", &target);
+    Ok(run)
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn chosen_of(words: &[&str]) -> Option<Vec<Client>> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        chosen(&words)
+    }
+
+    #[test]
+    fn one_client_may_be_named() {
+        assert_eq!(chosen_of(&[]), Some(Client::ALL.to_vec()));
+        assert_eq!(chosen_of(&["eventstore"]), Some(Client::ALL.to_vec()));
+        let node = chosen_of(&["eventstore", "--client", "node"]);
+        assert_eq!(node, Some(vec![Client::Node]));
+        assert_eq!(chosen_of(&["--client", "rust"]), Some(vec![Client::Rust]));
+        assert_eq!(chosen_of(&["--client", "cobol"]), None);
+        assert_eq!(chosen_of(&["objectstore"]), None);
+    }
+}
