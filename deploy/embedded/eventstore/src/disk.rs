@@ -30,6 +30,10 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the names durable.
     fn sync_names(&self) -> io::Result<()>;
+    /// Where the folder is, for whoever asks how full its drive is.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// One file, read and written at offsets; shared by all readers and the one writer.
@@ -108,6 +112,10 @@ impl Disk for Folder {
 
     fn sync_names(&self) -> io::Result<()> {
         self.handle.sync_all()
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 }
 

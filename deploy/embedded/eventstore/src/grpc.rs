@@ -1,10 +1,13 @@
 //! The EventStoreDB protocol over gRPC.
 
+mod answers;
 mod append;
 mod batch;
 mod convert;
 mod features;
 mod gossip;
+mod monitoring;
+mod operations;
 mod pages;
 mod read;
 mod status;
@@ -12,7 +15,9 @@ mod streams;
 mod subscribe;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +27,8 @@ use tonic::service::Routes;
 use crate::group::Request;
 use crate::limits::{APPENDS_IN_FLIGHT_BYTES_MAX, MESSAGE_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use crate::protocol::gossip::gossip_server::GossipServer;
+use crate::protocol::monitoring::monitoring_server::MonitoringServer;
+use crate::protocol::operations::operations_server::OperationsServer;
 use crate::protocol::server_features::server_features_server::ServerFeaturesServer;
 use crate::protocol::streams::streams_server::StreamsServer;
 use crate::store::Store;
@@ -57,13 +64,23 @@ impl Node {
 }
 
 /// All services; what is not among them answers Unimplemented.
-pub(crate) fn routes(node: Node, address: SocketAddr) -> Routes {
+pub(crate) fn routes(node: Node, address: SocketAddr, folder: Option<PathBuf>) -> Routes {
+    let operations = operations::Service {
+        stop: node.stop.clone(),
+    };
+    let monitoring = monitoring::Service {
+        node: node.clone(),
+        folder,
+        began: Instant::now(),
+    };
     let streams = StreamsServer::new(streams::Service { node })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     Routes::new(streams)
         .add_service(ServerFeaturesServer::new(features::Service))
         .add_service(GossipServer::new(gossip::Service::new(address)))
+        .add_service(OperationsServer::new(operations))
+        .add_service(MonitoringServer::new(monitoring))
 }
 
 /// A node without its network, for the simulation.

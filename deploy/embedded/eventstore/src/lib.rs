@@ -13,6 +13,7 @@
 
 mod disk;
 mod expect;
+mod figures;
 mod filter;
 mod group;
 #[expect(
@@ -20,6 +21,7 @@ mod group;
     reason = "tonic's Status is what calls are answered with"
 )]
 mod grpc;
+mod host;
 mod index;
 pub mod inspect;
 pub mod limits;
@@ -36,7 +38,7 @@ pub mod verify;
 mod walk;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -90,6 +92,7 @@ pub async fn serve_on(
         address.ip().is_loopback(),
         "the event store has no passwords: it listens on loopback addresses only, not {address}",
     );
+    let folder = disk.folder().map(Path::to_owned);
     let opened = disk.clone();
     let (index, tail) = tokio::task::spawn_blocking(move || recovery::open(&*opened))
         .await
@@ -108,7 +111,7 @@ pub async fn serve_on(
     let _stop_all = stop.clone().drop_guard();
     let tasks = TaskTracker::new();
     let node = grpc::Node::new(store, queue, tasks.clone(), stop.clone());
-    let routes = grpc::routes(node, address);
+    let routes = grpc::routes(node, address, folder);
     let mut server = Box::pin(
         Server::builder()
             .max_concurrent_streams(limits::CALLS_PER_CONNECTION_MAX)

@@ -50,7 +50,7 @@ pub const PAGE_LINKS_MAX: usize = 32;
 /// Pages buffered per read; a slower client makes its own read wait.
 pub const READ_BUFFER_PAGES: usize = 1;
 
-/// Open subscriptions. Past it: Unavailable.
+/// Open subscriptions, and whoever is told statistics. Past it: Unavailable.
 pub const SUBSCRIPTIONS_MAX: usize = 4096;
 /// A filter's expression and prefixes together. Past it: InvalidArgument.
 pub const FILTER_BYTES_MAX: usize = 16 * 1024;
@@ -58,6 +58,10 @@ pub const FILTER_BYTES_MAX: usize = 16 * 1024;
 pub const FILTER_WINDOW_DEFAULT: u32 = 32;
 /// A live subscription that skipped events says how far it is after this much silence.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_millis(500);
+
+/// How often statistics are told to one client, whatever it asks for.
+pub const STATS_REFRESH_MIN: Duration = Duration::from_millis(100);
+pub const STATS_REFRESH_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Open connections; the next ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;

@@ -11,5 +11,7 @@ mod generated {
 }
 
 pub(crate) use generated::event_store::client as shared;
-pub(crate) use generated::event_store::client::{gossip, server_features, streams};
+pub(crate) use generated::event_store::client::{
+    gossip, monitoring, operations, server_features, streams,
+};
 pub(crate) use generated::google::rpc;

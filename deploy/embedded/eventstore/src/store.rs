@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
+use crate::figures::Figures;
 use crate::index::{Entry, Fresh, Index, Segment, Spot};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAGES_IN_FLIGHT_MAX};
 use crate::metadata;
@@ -22,6 +23,7 @@ pub(crate) struct Store {
     /// The last durable position.
     head: watch::Sender<u64>,
     pages: Semaphore,
+    pub(crate) figures: Figures,
 }
 
 /// Why a page could not be read. It has been logged.
@@ -58,6 +60,7 @@ impl Store {
             head: watch::Sender::new(index.last_position()),
             index: RwLock::new(index),
             pages: Semaphore::new(PAGES_IN_FLIGHT_MAX),
+            figures: Figures::default(),
         }
     }
 
@@ -209,6 +212,7 @@ impl Store {
                 records.push(record);
             }
         }
+        self.figures.read(records.len());
         Ok(records)
     }
 }

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
@@ -79,9 +80,12 @@ impl Writer {
     /// Writes what comes, until nobody can ask any more or the disk fails.
     pub(crate) fn run(&mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
         while let Some(first) = requests.blocking_recv() {
+            let begun = Instant::now();
             let mut group = Group::after(&self.tail);
             let mut next = Some(first);
+            let mut taken = 0;
             while let Some(request) = next {
+                taken += 1;
                 if let Err(error) = self.take(&mut group, request) {
                     return Err(fail(group, error));
                 }
@@ -92,6 +96,8 @@ impl Writer {
             if let Err(error) = self.commit(&mut group) {
                 return Err(fail(group, error));
             }
+            let figures = &self.store.figures;
+            figures.worked(taken, requests.len(), begun.elapsed());
         }
         Ok(())
     }
@@ -196,6 +202,7 @@ impl Writer {
         if group.bytes.is_empty() {
             return Ok(Outcome::Durable);
         }
+        let begun = Instant::now();
         let at = self.tail.offset;
         let file = segment::name(self.tail.segment);
         if let Err(error) = self.tail.file.write_all_at(&group.bytes, at) {
@@ -216,6 +223,9 @@ impl Writer {
             .file
             .sync_data()
             .with_context(|| format!("failed to sync {file}: appends are over"))?;
+        self.store
+            .figures
+            .flushed(group.bytes.len(), begun.elapsed());
         Ok(Outcome::Durable)
     }
 }

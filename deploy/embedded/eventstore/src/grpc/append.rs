@@ -174,7 +174,7 @@ fn success(written: Written) -> Success {
     }
 }
 
-/// Both shapes of it: the first one cannot say "expected no stream".
+/// Both shapes of it: the first one has a number for "expected no stream".
 fn wrong_version(expected: Expected, current: Option<u64>) -> WrongExpectedVersion {
     type OldCurrent = CurrentRevisionOption2060;
     type OldExpected = ExpectedRevisionOption2060;
@@ -193,7 +193,10 @@ fn wrong_version(expected: Expected, current: Option<u64>) -> WrongExpectedVersi
             Some(OldExpected::ExpectedRevision2060(revision)),
             ExpectedRevisionOption::ExpectedRevision(revision),
         ),
-        Expected::NoStream => (None, ExpectedRevisionOption::ExpectedNoStream(())),
+        Expected::NoStream => (
+            Some(OldExpected::ExpectedRevision2060(u64::MAX)),
+            ExpectedRevisionOption::ExpectedNoStream(()),
+        ),
         Expected::Any => (
             Some(OldExpected::Any2060(())),
             ExpectedRevisionOption::ExpectedAny(()),

@@ -3,19 +3,21 @@
 //! # Invariants
 //!
 //! * Appends go to the writer in the order their last parts came.
-//! * One that fails is answered with its own error; the call goes on.
+//! * One that fails is answered with its own error, once; the call goes on.
+//! * A batch whose deadline is over before its last part came is never written.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use super::append::Incoming;
-use super::{Node, convert, status};
+use super::{Node, answers, convert, status};
 use crate::expect::Expected;
 use crate::group::{Answer, Refusal};
 use crate::limits::{BATCH_DEADLINE_MAX, BATCHES_OPEN_MAX};
@@ -29,14 +31,13 @@ use crate::protocol::streams::batch_append_resp::{
 use crate::protocol::streams::{BatchAppendReq, BatchAppendResp};
 use crate::protocol::{rpc, shared};
 
-pub(super) type Responses = mpsc::Sender<Result<Vec<BatchAppendResp>, Status>>;
+type Responses = answers::Responses<BatchAppendResp>;
 
 /// A batch whose last part has not come yet.
 struct Open {
-    stream: Result<String, Status>,
-    expected: Expected,
-    deadline: Duration,
-    incoming: Result<Incoming, Status>,
+    about: About,
+    until: Instant,
+    incoming: Incoming,
 }
 
 /// What an answer repeats of its question.
@@ -44,6 +45,16 @@ struct About {
     correlation: Uuid,
     stream: String,
     expected: Expected,
+}
+
+/// What one part of a batch came to.
+enum Part {
+    /// More is to come, or it belongs to a batch that has been answered.
+    Taken,
+    /// It was the last.
+    Whole(Open),
+    /// The batch is answered at once; parts of it that still come are passed over.
+    Answered(BatchAppendResp),
 }
 
 pub(super) async fn run(
@@ -55,8 +66,14 @@ pub(super) async fn run(
     let mut waiting = FuturesUnordered::new();
     let mut more = true;
     while more || !waiting.is_empty() {
+        let first_end = open.values().map(|batch| batch.until).min();
         tokio::select! {
             () = node.stop.cancelled() => return Err(status::stopping()),
+            () = sleep_until(first_end) => {
+                for (_, batch) in open.extract_if(|_, batch| batch.until <= Instant::now()) {
+                    send(&responses, respond(batch.about, Err(timeout()))).await?;
+                }
+            }
             Some(response) = waiting.next(), if !waiting.is_empty() => {
                 send(&responses, response).await?;
             }
@@ -65,22 +82,19 @@ pub(super) async fn run(
                     more = false;
                     continue;
                 };
-                let Some((about, batch)) = part(&node, &mut open, message)? else {
-                    continue;
-                };
-                let stream = about.stream.clone();
-                let incoming = match (batch.stream, batch.incoming) {
-                    (Ok(_), Ok(incoming)) => incoming,
-                    (Err(error), _) | (_, Err(error)) => {
-                        send(&responses, respond(about, Err(refusal(&error)))).await?;
+                let Open { about, until, incoming } = match part(&node, &mut open, message)? {
+                    Part::Taken => continue,
+                    Part::Answered(response) => {
+                        send(&responses, response).await?;
                         continue;
                     }
+                    Part::Whole(batch) => batch,
                 };
-                let (request, answer) = incoming.into_request(stream, about.expected);
+                let (request, answer) =
+                    incoming.into_request(about.stream.clone(), about.expected);
                 node.queue.send(request).await.map_err(|_| status::stopping())?;
                 waiting.push(async move {
-                    let answer = tokio::time::timeout(batch.deadline, answer).await;
-                    let outcome = match answer {
+                    let outcome = match tokio::time::timeout_at(until, answer).await {
                         Ok(Ok(answer)) => outcome(answer, &about),
                         Ok(Err(_)) => Err(refusal(&status::stopping())),
                         Err(_) => Err(timeout()),
@@ -93,56 +107,81 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Takes one part in; the whole batch, if this was its last.
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes one part in.
 fn part(
     node: &Node,
     open: &mut HashMap<Uuid, Open>,
     message: BatchAppendReq,
-) -> Result<Option<(About, Open)>, Status> {
+) -> Result<Part, Status> {
     let correlation = convert::event_id(message.correlation_id)?;
-    if let Some(options) = message.options {
+    if let Some(options) = message.options
+        && !open.contains_key(&correlation)
+    {
         if open.len() >= BATCHES_OPEN_MAX {
             return Err(Status::unavailable("too many batches have begun"));
         }
-        open.insert(correlation, begin(options)?);
+        match begin(correlation, options) {
+            Ok(batch) => open.insert(correlation, batch),
+            Err(response) => return Ok(Part::Answered(*response)),
+        };
     }
-    let Some(batch) = open.get_mut(&correlation) else {
-        return Err(Status::invalid_argument("a batch begins with its options"));
+    let Entry::Occupied(mut batch) = open.entry(correlation) else {
+        return Ok(Part::Taken);
     };
-    if let Ok(incoming) = &mut batch.incoming {
-        let added = message
-            .proposed_messages
-            .into_iter()
-            .try_for_each(|proposed| add(node, incoming, proposed));
-        if let Err(error) = added {
-            batch.incoming = Err(error);
-        }
+    let incoming = &mut batch.get_mut().incoming;
+    let added = message
+        .proposed_messages
+        .into_iter()
+        .try_for_each(|proposed| add(node, incoming, proposed));
+    if let Err(error) = added {
+        let response = respond(batch.remove().about, Err(refusal(&error)));
+        return Ok(Part::Answered(response));
     }
-    if !message.is_final {
-        return Ok(None);
+    if message.is_final {
+        return Ok(Part::Whole(batch.remove()));
     }
-    let about = About {
-        correlation,
-        stream: batch.stream.clone().unwrap_or_default(),
-        expected: batch.expected,
-    };
-    Ok(open.remove(&correlation).map(|batch| (about, batch)))
+    Ok(Part::Taken)
 }
 
-fn begin(options: Options) -> Result<Open, Status> {
-    let expected = match options.expected_stream_position {
+/// A new batch, or its answer if it cannot be one.
+fn begin(correlation: Uuid, options: Options) -> Result<Open, Box<BatchAppendResp>> {
+    let asked = options.expected_stream_position;
+    let expected = match asked {
         Some(Asked::StreamPosition(revision)) => Expected::Exact(revision),
         Some(Asked::NoStream(())) => Expected::NoStream,
-        Some(Asked::Any(())) => Expected::Any,
+        Some(Asked::Any(())) | None => Expected::Any,
         Some(Asked::StreamExists(())) => Expected::StreamExists,
-        None => return Err(Status::invalid_argument("the expected revision is missing")),
     };
-    Ok(Open {
-        stream: convert::writable_stream(options.stream_identifier),
+    let stream = convert::writable_stream(options.stream_identifier);
+    let name = stream.as_deref().unwrap_or_default().to_owned();
+    let about = About {
+        correlation,
+        stream: name,
         expected,
-        deadline: deadline(options.deadline_option),
-        incoming: Ok(Incoming::default()),
-    })
+    };
+    let time = deadline(options.deadline_option);
+    let refused = match stream {
+        Err(error) => refusal(&error),
+        Ok(_) if asked.is_none() => refusal(&Status::invalid_argument(
+            "the expected revision is missing",
+        )),
+        Ok(_) if time.is_zero() => timeout(),
+        Ok(_) => {
+            return Ok(Open {
+                about,
+                until: Instant::now() + time,
+                incoming: Incoming::default(),
+            });
+        }
+    };
+    Err(Box::new(respond(about, Err(refused))))
 }
 
 fn add(node: &Node, incoming: &mut Incoming, proposed: ProposedMessage) -> Result<(), Status> {
@@ -243,26 +282,44 @@ fn refused(refusal: &Refusal, about: &About) -> rpc::Status {
             let detail = shared::StreamDeleted {
                 stream_identifier: Some(convert::identifier(&about.stream)),
             };
-            let message = format!("Event stream '{}' is deleted.", about.stream);
-            error(Code::NotFound, &message, "StreamDeleted", &detail)
+            error(Code::NotFound, "StreamDeleted", "StreamDeleted", &detail)
         }
-        Refusal::Unavailable(why) => error(Code::Unavailable, why, "Unknown", &shared::Unknown {}),
+        Refusal::Unavailable(why) => unavailable(why),
     }
 }
 
 /// What refused the batch before it reached the writer.
 fn refusal(status: &Status) -> rpc::Status {
     let message = status.message();
+    if status.code() == Code::Unavailable {
+        return unavailable(message);
+    }
     let max = status.metadata().get("maximum-append-size");
     let max = max.and_then(|max| max.to_str().ok()?.parse().ok());
     if let Some(max_append_size) = max {
         let detail = shared::MaximumAppendSizeExceeded { max_append_size };
         return error(status.code(), message, "MaximumAppendSizeExceeded", &detail);
     }
+    if status.code() == Code::PermissionDenied {
+        let detail = shared::AccessDenied {};
+        return error(status.code(), message, "AccessDenied", &detail);
+    }
     let detail = shared::BadRequest {
         message: message.to_owned(),
     };
     error(status.code(), message, "BadRequest", &detail)
+}
+
+/// No fault of the batch, so there is nothing more to say about it.
+fn unavailable(why: &str) -> rpc::Status {
+    rpc::Status {
+        code: Code::Unavailable.into(),
+        message: why.to_owned(),
+        details: Some(prost_types::Any {
+            type_url: "type.googleapis.com/google.protobuf.Empty".into(),
+            value: vec![],
+        }),
+    }
 }
 
 fn timeout() -> rpc::Status {

@@ -1,15 +1,14 @@
 //! `Read` with a count: some events of a stream or of the log, in either direction.
 
-use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::pages::{self, OfStream, Shape, Sieve, Step};
-use super::{Node, convert, status};
+use super::{Node, answers, convert, status};
 use crate::protocol::streams::ReadResp;
 use crate::protocol::streams::read_resp::{Content, StreamNotFound};
 use crate::store::Direction;
 
-pub(super) type Responses = mpsc::Sender<Result<Vec<ReadResp>, Status>>;
+pub(super) type Responses = answers::Responses<ReadResp>;
 
 pub(super) struct StreamRead {
     pub(super) stream: String,

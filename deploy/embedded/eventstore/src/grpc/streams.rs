@@ -1,23 +1,16 @@
 //! The `Streams` service: what a request means, and who does it.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
-
-use futures::Stream;
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::answers::Answers;
 use super::convert::{self, Ids};
 use super::pages::{Shape, Sieve};
 use super::read::{self, AllRead, StreamRead};
 use super::subscribe::{self, AllSubscription, StreamSubscription};
-use super::{Node, append, batch, status};
+use super::{Node, append, batch};
 use crate::expect::Expected;
 use crate::filter::{Filter, Names};
 use crate::group::Command;
-use crate::limits::READ_BUFFER_PAGES;
 use crate::protocol::streams::read_req::Options;
 use crate::protocol::streams::read_req::options::{
     CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption, UuidOption,
@@ -62,7 +55,9 @@ impl Streams for Service {
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
         let messages = request.into_inner();
         let node = self.node.clone();
-        let answers = self.answers(|responses| batch::run(node, messages, responses));
+        let answers = self
+            .node
+            .answers(|responses| batch::run(node, messages, responses));
         Ok(Response::new(answers))
     }
 
@@ -156,7 +151,9 @@ impl Service {
                     with_ends: compatibility >= 1,
                 };
                 let node = self.node.clone();
-                Ok(self.answers(|responses| read::stream(node, read, responses)))
+                Ok(self
+                    .node
+                    .answers(|responses| read::stream(node, read, responses)))
             }
             (Some(StreamOption::All(all)), Some(CountOption::Count(count))) => {
                 let read = AllRead {
@@ -167,7 +164,9 @@ impl Service {
                     shape,
                 };
                 let node = self.node.clone();
-                Ok(self.answers(|responses| read::all(node, read, responses)))
+                Ok(self
+                    .node
+                    .answers(|responses| read::all(node, read, responses)))
             }
             (Some(StreamOption::Stream(stream)), Some(CountOption::Subscription(_))) => {
                 let subscription = StreamSubscription {
@@ -176,7 +175,8 @@ impl Service {
                     shape,
                 };
                 let node = self.node.clone();
-                self.subscription(|it| subscribe::stream(node, subscription, it))
+                self.node
+                    .subscription(|it| subscribe::stream(node, subscription, it))
             }
             (Some(StreamOption::All(all)), Some(CountOption::Subscription(_))) => {
                 let subscription = AllSubscription {
@@ -185,103 +185,12 @@ impl Service {
                     shape,
                 };
                 let node = self.node.clone();
-                self.subscription(|it| subscribe::all(node, subscription, it))
+                self.node
+                    .subscription(|it| subscribe::all(node, subscription, it))
             }
             (None, _) | (_, None) => Err(Status::invalid_argument(
                 "a read names a stream or $all, and a count or a subscription",
             )),
-        }
-    }
-
-    fn subscription<F>(
-        &self,
-        work: impl FnOnce(read::Responses) -> F,
-    ) -> Result<Answers<ReadResp>, Status>
-    where
-        F: Future<Output = Result<(), Status>> + Send + 'static,
-    {
-        let permit = self
-            .node
-            .subscriptions
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Status::unavailable("too many subscriptions are open"))?;
-        Ok(self.answers(|responses| {
-            let work = work(responses);
-            async move {
-                let _permit = permit;
-                work.await
-            }
-        }))
-    }
-
-    /// Runs what answers a call beside it, bounded by how fast the client takes answers.
-    fn answers<T, F>(
-        &self,
-        work: impl FnOnce(mpsc::Sender<Result<Vec<T>, Status>>) -> F,
-    ) -> Answers<T>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<(), Status>> + Send + 'static,
-    {
-        let (responses, queue) = mpsc::channel(READ_BUFFER_PAGES);
-        let complete = Arc::new(AtomicBool::new(false));
-        let answers = Answers {
-            page: vec![].into_iter(),
-            queue,
-            complete: complete.clone(),
-            ended: false,
-        };
-        let work = work(responses.clone());
-        let stop = self.node.stop.clone();
-        self.node.tasks.spawn(async move {
-            let run = async {
-                match work.await {
-                    Ok(()) => complete.store(true, Ordering::Release),
-                    // Nobody to tell if the client is gone.
-                    Err(status) => drop(responses.send(Err(status)).await),
-                }
-            };
-            // Cut short, the answers end with an error: `complete` is not set.
-            stop.run_until_cancelled(run).await;
-        });
-        answers
-    }
-}
-
-/// The answers of one call. They end with success only when the work said so; when it
-/// was cut short they end with an error, which clients take for a reason to reconnect.
-pub(super) struct Answers<T> {
-    page: std::vec::IntoIter<T>,
-    queue: mpsc::Receiver<Result<Vec<T>, Status>>,
-    complete: Arc<AtomicBool>,
-    ended: bool,
-}
-
-impl<T: Unpin> Stream for Answers<T> {
-    type Item = Result<T, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(answer) = self.page.next() {
-                return Poll::Ready(Some(Ok(answer)));
-            }
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            match std::task::ready!(self.queue.poll_recv(context)) {
-                Some(Ok(page)) => self.page = page.into_iter(),
-                Some(Err(status)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(status)));
-                }
-                None => {
-                    self.ended = true;
-                    if !self.complete.load(Ordering::Acquire) {
-                        return Poll::Ready(Some(Err(status::stopping())));
-                    }
-                }
-            }
         }
     }
 }

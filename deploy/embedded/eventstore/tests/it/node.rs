@@ -18,6 +18,7 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 /// A node in this process.
 pub struct Node {
+    pub port: u16,
     pub client: Client,
     pub stop: CancellationToken,
     pub serving: JoinHandle<anyhow::Result<()>>,
@@ -35,8 +36,8 @@ impl Node {
         let serving = tokio::spawn(kinolog_eventstore::serve(listener, config, stop.clone()));
         let client = client(port);
         Self {
+            port,
             client,
-
             stop,
             serving,
         }

@@ -104,6 +104,16 @@ async fn a_node_stops_when_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn a_node_stops_when_a_client_tells_it_to() {
+    let dir = folder();
+    let process = Process::start(dir.path());
+    let operator: eventstore::operations::Client = client(process.port).into();
+    operator.shutdown(&Default::default()).await.unwrap();
+    let ended = process.end().await;
+    assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test]
 async fn an_append_is_not_held_up_by_delayed_acknowledgements() {
     let dir = folder();
     let node = Node::start(dir.path()).await;
