@@ -26,7 +26,7 @@ mod index;
 pub mod inspect;
 pub mod limits;
 mod metadata;
-mod protocol;
+pub mod protocol;
 mod record;
 mod recovery;
 mod segment;
