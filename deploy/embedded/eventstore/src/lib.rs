@@ -11,6 +11,7 @@
 //! * The segment files are the only truth; everything else is derived from them.
 //! * See [`limits`] for the maximum of everything.
 
+pub mod backup;
 mod disk;
 mod expect;
 mod figures;
@@ -25,8 +26,9 @@ mod host;
 mod index;
 pub mod inspect;
 pub mod limits;
+mod mark;
 mod metadata;
-pub mod protocol;
+mod protocol;
 mod record;
 mod recovery;
 mod segment;

@@ -1,9 +1,8 @@
 //! The messages and services generated from `proto/`.
-//!
-//! Public for programs that speak the protocol themselves, as the benches do.
 
 #[expect(
     clippy::allow_attributes,
+    clippy::enum_variant_names,
     clippy::large_enum_variant,
     reason = "generated code"
 )]
@@ -11,8 +10,8 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/protocol.rs"));
 }
 
-pub use generated::event_store::client as shared;
-pub use generated::event_store::client::{
+pub(crate) use generated::event_store::client as shared;
+pub(crate) use generated::event_store::client::{
     gossip, monitoring, operations, server_features, streams,
 };
-pub use generated::google::rpc;
+pub(crate) use generated::google::rpc;
