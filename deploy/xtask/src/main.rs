@@ -5,6 +5,7 @@
 //! * No dependencies: it builds in seconds on a machine that has nothing but Rust and a linker.
 //! * Every wait has a maximum, every command its exit code; nothing asks for input.
 
+mod bench;
 mod checks;
 mod conformance;
 mod packages;
@@ -33,6 +34,7 @@ cargo xtask COMMAND
   readme         run the snippets of README.md against a fresh platform
   tidy [--root DIR]
                  check the invariants of the architecture
+  bench NAME     measure: one JSON object per figure on standard output (`bench NAME --help`)
   schema         write schema.graphql anew
   sqlx [--check] write the descriptions of all SQL queries anew, or check them
 ";
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         "conformance" => conformance::run(rest),
         "readme" => readme::alone(),
         "tidy" => tidy::run(rest),
+        "bench" => bench::run(rest),
         "schema" => checks::write_schema(),
         "sqlx" => sqlx::run(rest),
         "help" | "--help" | "-h" => {

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 
 use crate::index::Spot;
 use crate::record::Record;
-use crate::segment;
 use crate::verify::hex;
-use crate::walk::Log;
+use crate::{segment, walk};
 
 /// Which records.
 #[derive(Clone, Debug, Default)]
@@ -24,10 +23,7 @@ pub struct Wanted {
 /// Prints the records of the log in this folder, until nobody reads on.
 pub fn inspect(dir: &Path, wanted: &Wanted, out: &mut impl Write) -> anyhow::Result<()> {
     let mut left = wanted.limit.unwrap_or(u64::MAX);
-    let log = Log::at(dir)?;
-    let first = log.first_needed(wanted.from)?;
-    log.walk(first, |found| {
-        let record = &found.record;
+    walk::walk(dir, wanted.from, |record, spot| {
         if left == 0 {
             return Ok(ControlFlow::Break(()));
         }
@@ -36,7 +32,7 @@ pub fn inspect(dir: &Path, wanted: &Wanted, out: &mut impl Write) -> anyhow::Res
             return Ok(ControlFlow::Continue(()));
         }
         left -= 1;
-        match writeln!(out, "{}", line(record, found.spot)) {
+        match writeln!(out, "{}", line(record, spot)) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
             written => Ok(written.map(|()| ControlFlow::Continue(()))?),
         }

@@ -11,7 +11,6 @@
 //! * The segment files are the only truth; everything else is derived from them.
 //! * See [`limits`] for the maximum of everything.
 
-pub mod backup;
 mod disk;
 mod expect;
 mod figures;
@@ -26,9 +25,8 @@ mod host;
 mod index;
 pub mod inspect;
 pub mod limits;
-mod mark;
 mod metadata;
-mod protocol;
+pub mod protocol;
 mod record;
 mod recovery;
 mod segment;

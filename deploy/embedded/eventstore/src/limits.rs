@@ -10,7 +10,7 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Data, metadata and names of all events of one append. Past it: `maximum-append-size-exceeded`.
 pub const APPEND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Events of one append. Past it: `maximum-append-size-exceeded`.
-pub const APPEND_EVENTS_MAX: usize = 65_536;
+pub const APPEND_EVENTS_MAX: usize = 32_768;
 /// One gRPC message: an append of a batch comes as one.
 pub const MESSAGE_BYTES_MAX: usize = APPEND_BYTES_MAX + 1024 * 1024;
 /// A stream's name. Past it: InvalidArgument.
@@ -34,9 +34,6 @@ pub const BATCH_DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// One group commit: as many appends as were waiting, up to these two.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUP_APPENDS_MAX: usize = 1024;
-
-/// What a backup writes at once.
-pub const BACKUP_WRITE_BYTES: usize = 1024 * 1024;
 
 /// Events of a stream, from its end, whose ids an append with `Any` is compared with.
 pub const IDEMPOTENCY_EVENTS: usize = 1024;

@@ -1,8 +1,9 @@
 //! The messages and services generated from `proto/`.
+//!
+//! Public for programs that speak the protocol themselves, as the benches do.
 
 #[expect(
     clippy::allow_attributes,
-    clippy::enum_variant_names,
     clippy::large_enum_variant,
     reason = "generated code"
 )]
@@ -10,8 +11,8 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/protocol.rs"));
 }
 
-pub(crate) use generated::event_store::client as shared;
-pub(crate) use generated::event_store::client::{
+pub use generated::event_store::client as shared;
+pub use generated::event_store::client::{
     gossip, monitoring, operations, server_features, streams,
 };
-pub(crate) use generated::google::rpc;
+pub use generated::google::rpc;

@@ -90,6 +90,10 @@ pub(super) async fn run(
                     }
                     Part::Whole(batch) => batch,
                 };
+                if until <= Instant::now() {
+                    send(&responses, respond(about, Err(timeout()))).await?;
+                    continue;
+                }
                 let (request, answer) =
                     incoming.into_request(about.stream.clone(), about.expected);
                 node.queue.send(request).await.map_err(|_| status::stopping())?;

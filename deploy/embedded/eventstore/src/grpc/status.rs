@@ -107,10 +107,26 @@ impl From<BadFilter> for Status {
 fn with_trailers(code: Code, message: String, trailers: &[(&'static str, &str)]) -> Status {
     let mut metadata = MetadataMap::new();
     for (key, value) in trailers {
-        // A stream's name need not be ASCII; then the message alone has it.
-        if let Ok(value) = AsciiMetadataValue::try_from(*value) {
+        if let Ok(value) = AsciiMetadataValue::try_from(in_ascii(value)) {
             metadata.insert(*key, value);
         }
     }
     Status::with_metadata(code, message, metadata)
+}
+
+/// A stream's name need not be ASCII, as a trailer must: then it is percent-encoded. To leave
+/// the trailer out would break clients that rely on it.
+fn in_ascii(value: &str) -> String {
+    let visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    if value.bytes().all(visible) {
+        return value.to_owned();
+    }
+    let mut encoded = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match visible(byte) && byte != b'%' {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }

@@ -6,6 +6,9 @@ use eventstore::{
 };
 
 use crate::node::{Node, add, append, event, folder, kind, read, read_all, revisions};
+use crate::wire;
+use crate::wire::streams::streams_client::StreamsClient;
+use crate::wire::streams::{DeleteReq, delete_req};
 
 #[tokio::test]
 async fn a_deleted_stream_is_not_found_and_begins_again_where_it_ended() {
@@ -137,5 +140,25 @@ async fn new_metadata_brings_a_deleted_stream_back_without_its_old_events() {
         serde_json::from_slice(&stored[0].get_original_event().data).unwrap();
     assert_eq!(json["colour"], "green");
     assert_eq!(json["$tb"], 3);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_stream_in_ascii() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let mut streams = StreamsClient::new(wire::connect(node.port).await);
+    for (stream, trailer) in [("100%", "100%"), ("é 100%", "%C3%A9 100%25")] {
+        add(&node.client, stream, "x", 1).await;
+        let options = delete_req::Options {
+            stream_identifier: wire::named(stream),
+            expected_stream_revision: Some(delete_req::options::ExpectedStreamRevision::Revision(
+                7,
+            )),
+        };
+        let options = Some(options);
+        let refused = streams.delete(DeleteReq { options }).await.unwrap_err();
+        assert_eq!(refused.metadata().get("stream-name").unwrap(), trailer);
+    }
     node.stop().await;
 }

@@ -121,7 +121,7 @@ async fn records_are_printed_as_asked_for() {
     );
 }
 
-pub async fn start(dir: &Path) -> Node {
+async fn start(dir: &Path) -> Node {
     let config = Config {
         segment_bytes: 4096,
         ..Config::new(dir)
@@ -129,13 +129,13 @@ pub async fn start(dir: &Path) -> Node {
     Node::start_with(config).await
 }
 
-pub fn verified(dir: &Path, arguments: &[&str]) -> Value {
+fn verified(dir: &Path, arguments: &[&str]) -> Value {
     let output = verify(dir, arguments);
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-pub fn failed(output: &Output) -> String {
+fn failed(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
 }
