@@ -5,8 +5,8 @@
 //!
 //! # Invariants
 //!
-//! * Nothing else in this crate writes, syncs or removes a file of the log; only `walk`
-//!   opens them otherwise, to read.
+//! * Nothing else in this crate writes, syncs, renames or removes a file of the log; only
+//!   `walk` opens them otherwise, to read.
 //! * What `sync_data` has acknowledged survives a crash; what it has not may be there
 //!   whole, in part, or not at all.
 
@@ -17,7 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use uuid::Uuid;
+
+use crate::mark::{self, Mark};
 
 /// A flat folder of files.
 pub trait Disk: Send + Sync + 'static {
@@ -28,12 +32,16 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes a file, empty even if there was one.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Gives a file another name; one that had this name is gone.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes the names durable.
     fn sync_names(&self) -> io::Result<()>;
     /// Where the folder is, for whoever asks how full its drive is.
     fn folder(&self) -> Option<&Path> {
         None
     }
+    /// Tells whoever looks at the folder from outside up to where the log is durable.
+    fn durable(&self, _position: u64) {}
 }
 
 /// One file, read and written at offsets; shared by all readers and the one writer.
@@ -54,31 +62,57 @@ pub trait DiskFile: Send + Sync + 'static {
 pub struct Folder {
     path: PathBuf,
     handle: File,
-    _lock: Flock<File>,
+    lock: Flock<File>,
+    life: Uuid,
 }
 
 impl Folder {
     /// Makes the folder if there is none, and locks it: two nodes never share one.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::take(path)?.with_context(|| format!("{} is used by another node", path.display()))
+    }
+
+    /// The same, but `None` if somebody else has it.
+    pub(crate) fn take(path: &Path) -> anyhow::Result<Option<Self>> {
         std::fs::create_dir_all(path)
             .with_context(|| format!("failed to make the folder {}", path.display()))?;
+        let what = || format!("the lock of {}", path.display());
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
-            .open(path.join("lock"))
-            .with_context(|| format!("failed to open the lock of {}", path.display()))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-            anyhow::anyhow!("{} is used by another node ({errno})", path.display())
-        })?;
+            .open(lock_file(path))
+            .with_context(|| format!("failed to open {}", what()))?;
+        let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, errno)) => {
+                return Err(errno).with_context(|| format!("failed to lock {}", what()));
+            }
+        };
+        mark::wipe(&lock).with_context(|| format!("failed to write {}", what()))?;
         let handle = File::open(path)
             .with_context(|| format!("failed to open the folder {}", path.display()))?;
-        Ok(Self {
+        Ok(Some(Self {
             path: path.to_owned(),
             handle,
-            _lock: lock,
-        })
+            lock,
+            life: Uuid::new_v4(),
+        }))
     }
+}
+
+/// Where a folder's lock is, and its mark.
+pub(crate) fn lock_file(folder: &Path) -> PathBuf {
+    folder.join("lock")
+}
+
+/// Whether this says that there is no room, rather than that the disk is broken.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 impl Disk for Folder {
@@ -110,12 +144,25 @@ impl Disk for Folder {
         std::fs::remove_file(self.path.join(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
 
     fn folder(&self) -> Option<&Path> {
         Some(&self.path)
+    }
+
+    fn durable(&self, position: u64) {
+        let life = self.life;
+        let mark = Mark { life, position }.encode();
+        if let Err(error) = FileExt::write_all_at(&*self.lock, &mark, 0) {
+            // A full disk, most likely. A backup takes less for it; nothing else reads it.
+            tracing::debug!("failed to mark what is durable: {error}");
+        }
     }
 }
 

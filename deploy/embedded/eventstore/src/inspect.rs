@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::index::Spot;
 use crate::record::Record;
+use crate::segment;
 use crate::verify::hex;
-use crate::{segment, walk};
+use crate::walk::Log;
 
 /// Which records.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +24,10 @@ pub struct Wanted {
 /// Prints the records of the log in this folder, until nobody reads on.
 pub fn inspect(dir: &Path, wanted: &Wanted, out: &mut impl Write) -> anyhow::Result<()> {
     let mut left = wanted.limit.unwrap_or(u64::MAX);
-    walk::walk(dir, wanted.from, |record, spot| {
+    let log = Log::at(dir)?;
+    let first = log.first_needed(wanted.from)?;
+    log.walk(first, |found| {
+        let record = &found.record;
         if left == 0 {
             return Ok(ControlFlow::Break(()));
         }
@@ -32,7 +36,7 @@ pub fn inspect(dir: &Path, wanted: &Wanted, out: &mut impl Write) -> anyhow::Res
             return Ok(ControlFlow::Continue(()));
         }
         left -= 1;
-        match writeln!(out, "{}", line(record, spot)) {
+        match writeln!(out, "{}", line(record, found.spot)) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
             written => Ok(written.map(|()| ControlFlow::Continue(()))?),
         }

@@ -11,6 +11,7 @@
 //! * The segment files are the only truth; everything else is derived from them.
 //! * See [`limits`] for the maximum of everything.
 
+pub mod backup;
 mod disk;
 mod expect;
 mod figures;
@@ -25,6 +26,7 @@ mod host;
 mod index;
 pub mod inspect;
 pub mod limits;
+mod mark;
 mod metadata;
 pub mod protocol;
 mod record;

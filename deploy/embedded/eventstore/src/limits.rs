@@ -35,6 +35,9 @@ pub const BATCH_DEADLINE_MAX: Duration = Duration::from_secs(60);
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUP_APPENDS_MAX: usize = 1024;
 
+/// What a backup writes at once.
+pub const BACKUP_WRITE_BYTES: usize = 1024 * 1024;
+
 /// Events of a stream, from its end, whose ids an append with `Any` is compared with.
 pub const IDEMPOTENCY_EVENTS: usize = 1024;
 

@@ -1,14 +1,15 @@
 //! `kinolog-eventstore`: the node as a process of its own.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
 use kinolog_eventstore::limits::SEGMENT_BYTES;
-use kinolog_eventstore::{Config, inspect, verify};
+use kinolog_eventstore::{Config, backup, inspect, verify};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,6 +50,17 @@ enum Command {
         #[arg(long)]
         head: Option<String>,
     },
+    /// Copies a log, also of a running node, or adds to an earlier copy what is new.
+    ///
+    /// Only what is durable is copied, every record is checked on the way, and the copy is a
+    /// log at every moment, whatever interrupts this. Says what the copy holds as one line of
+    /// JSON. To restore, serve the copy, or a copy of it.
+    Backup {
+        /// The folder of the log. A node may be running on it.
+        dir: PathBuf,
+        /// The folder of the copy; made if it is not there. No node may be running on it.
+        dest: PathBuf,
+    },
     /// Prints records as lines of JSON.
     Inspect {
         /// The folder of the log. Nothing is changed in it; a node may be running.
@@ -84,6 +96,11 @@ fn main() -> anyhow::Result<()> {
             writeln!(std::io::stdout(), "{}", verified.json())?;
             return Ok(());
         }
+        Command::Backup { dir, dest } => {
+            let copied = backup::backup(&dir, &dest, &mut progress())?;
+            writeln!(std::io::stdout(), "{}", copied.json())?;
+            return Ok(());
+        }
         Command::Inspect {
             dir,
             stream,
@@ -103,6 +120,26 @@ fn main() -> anyhow::Result<()> {
         .build()
         .context("failed to start the runtime")?
         .block_on(serve(config, listen, listen_fd))
+}
+
+/// Says on a terminal how far a long copy is.
+fn progress() -> impl FnMut(u64, u64) {
+    const EVERY: Duration = Duration::from_millis(200);
+    const MIB: u64 = 1024 * 1024;
+    let shown = std::io::stderr().is_terminal();
+    let mut said = Instant::now();
+    move |read, total| {
+        if shown && said.elapsed() >= EVERY {
+            said = Instant::now();
+            // A terminal that has gone away is no reason to stop copying.
+            let _ = write!(
+                std::io::stderr(),
+                "\r{} of {} MiB\x1b[K\r",
+                read / MIB,
+                total / MIB
+            );
+        }
+    }
 }
 
 async fn serve(config: Config, listen: SocketAddr, listen_fd: Option<RawFd>) -> anyhow::Result<()> {

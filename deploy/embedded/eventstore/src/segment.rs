@@ -92,6 +92,15 @@ impl Scan {
         })
     }
 
+    /// The header, if it is intact.
+    pub(crate) fn header(&self) -> io::Result<Option<Header>> {
+        let mut bytes = [0; HEADER_BYTES];
+        match self.file.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            read => read.map(|()| Header::decode(&bytes)),
+        }
+    }
+
     /// The bytes at `offset`, as many as asked for unless the file ends before.
     pub(crate) fn bytes(&mut self, offset: u64, len: usize) -> io::Result<Bytes> {
         let len = len.min(usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX));

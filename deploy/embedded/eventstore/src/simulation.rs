@@ -10,6 +10,7 @@
 //!   group is what was asked for together. Only ids and times that the node itself draws
 //!   differ, and nothing depends on them.
 
+mod backups;
 mod crash;
 mod disk;
 mod model;

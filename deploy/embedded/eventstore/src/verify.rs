@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::index::is_tombstone;
 use crate::record::{self, Hash};
-use crate::walk::{self, End};
+use crate::walk::{self, End, Found, Log};
 
 /// What a log turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,37 +37,27 @@ pub struct Verified {
     pub noted_at: Option<u64>,
 }
 
+/// What was proven of a history so far.
+pub(crate) struct Proof {
+    pub(crate) head: Hash,
+    /// The last position.
+    pub(crate) position: u64,
+    events: u64,
+    erased: u64,
+    next_revisions: HashMap<String, u64>,
+    /// The position after which it begins.
+    after: u64,
+}
+
 /// Reads the whole log in this folder. An error names the first thing that is wrong.
 pub fn verify(dir: &Path, noted: Option<&str>) -> anyhow::Result<Verified> {
     let noted = noted.map(parse).transpose()?;
-    let mut head: Hash = [0; 32];
-    let mut noted_at = (noted == Some(head)).then_some(0);
-    let (mut position, mut events, mut erased) = (0, 0, 0);
-    let mut next_revisions: HashMap<String, u64> = HashMap::new();
-    let end = walk::walk(dir, 0, |record, spot| {
-        let place = || walk::place(spot, record.place.position);
-        let draft = &record.draft;
-        if !record.erased && record::digest(&draft.metadata, &draft.data) != record.digest {
-            bail!(
-                "the log is damaged at {}: the payload is not the one of its digest",
-                place()
-            );
-        }
-        let next = next_revisions.entry(record.stream.clone()).or_default();
-        if !is_tombstone(&draft.kind, record.place.revision) {
-            ensure!(
-                *next == record.place.revision,
-                "the log is damaged at {}: revision {} of its stream is expected",
-                place(),
-                *next,
-            );
-            *next += 1;
-        }
-        (head, position) = (record.chain, record.place.position);
-        events += 1;
-        erased += u64::from(record.erased);
-        if noted == Some(head) {
-            noted_at = Some(position);
+    let mut proof = Proof::after([0; 32], 0);
+    let mut noted_at = (noted == Some(proof.head)).then_some(0);
+    let end = Log::at(dir)?.walk(0, |found| {
+        proof.add(found)?;
+        if noted == Some(proof.head) {
+            noted_at = Some(proof.position);
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -84,16 +74,70 @@ pub fn verify(dir: &Path, noted: Option<&str>) -> anyhow::Result<Verified> {
         torn_bytes,
     } = end;
     Ok(Verified {
-        head: hex(&head),
-        position,
-        events,
-        erased,
-        streams: next_revisions.len() as u64,
+        head: hex(&proof.head),
+        position: proof.position,
+        events: proof.events,
+        erased: proof.erased,
+        streams: proof.next_revisions.len() as u64,
         segments: segments as u64,
         bytes,
         torn_bytes,
         noted_at,
     })
+}
+
+impl Proof {
+    /// Of a history that goes on from here.
+    pub(crate) fn after(head: Hash, position: u64) -> Self {
+        Self {
+            head,
+            position,
+            events: 0,
+            erased: 0,
+            next_revisions: HashMap::new(),
+            after: position,
+        }
+    }
+
+    /// Adds what the walk, which has checked the rest of it, found next.
+    pub(crate) fn add(&mut self, found: &Found) -> anyhow::Result<()> {
+        let record = &found.record;
+        let (draft, revision) = (&record.draft, record.place.revision);
+        let place = || walk::place(found.spot, record.place.position);
+        if !record.erased && record::digest(&draft.metadata, &draft.data) != record.digest {
+            bail!(
+                "the log is damaged at {}: the payload is not the one of its digest",
+                place()
+            );
+        }
+        let tombstone = is_tombstone(&draft.kind, revision);
+        let next = match self.next_revisions.get_mut(&record.stream) {
+            Some(next) => next,
+            None => {
+                // Where a history goes on, the first revision it has of a stream is any.
+                let first = if self.after > 0 && !tombstone {
+                    revision
+                } else {
+                    0
+                };
+                self.next_revisions
+                    .entry(record.stream.clone())
+                    .or_insert(first)
+            }
+        };
+        if !tombstone {
+            ensure!(
+                *next == revision,
+                "the log is damaged at {}: revision {next} of its stream is expected",
+                place(),
+            );
+            *next += 1;
+        }
+        (self.head, self.position) = (record.chain, record.place.position);
+        self.events += 1;
+        self.erased += u64::from(record.erased);
+        Ok(())
+    }
 }
 
 impl Verified {

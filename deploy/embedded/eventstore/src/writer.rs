@@ -16,7 +16,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, is_full};
 use crate::group::{Answer, Group, Planned, Refusal, Request};
 use crate::index::Segment;
 use crate::limits::{APPEND_QUEUE_MAX, GROUP_APPENDS_MAX, GROUP_BYTES_MAX};
@@ -69,6 +69,7 @@ impl Writer {
         tail: Tail,
         segment_bytes: u64,
     ) -> Self {
+        disk.durable(tail.position);
         Self {
             disk,
             store,
@@ -180,6 +181,7 @@ impl Writer {
         match &outcome {
             Outcome::Durable => {
                 self.tail = done.tail;
+                self.disk.durable(self.tail.position);
                 self.store
                     .publish(done.events)
                     .context("the writer made events that do not follow each other")?;
@@ -242,11 +244,4 @@ fn fail(group: Group, error: anyhow::Error) -> anyhow::Error {
 fn tell(to: oneshot::Sender<Answer>, answer: Answer) {
     // Who asked may have gone away; the append stands all the same.
     let _ = to.send(answer);
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }

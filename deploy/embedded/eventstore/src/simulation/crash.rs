@@ -87,7 +87,7 @@ impl World {
         self.disk.expect(Trouble {
             crash_in: random.one_in(4).then(|| random.within(0..6)),
             broken_in: random.one_in(8).then(|| random.within(0..6)),
-            room: None,
+            ..Trouble::default()
         });
         match Node::open(Arc::new(self.disk.clone()), self.segment_bytes) {
             Ok(node) => {
@@ -128,6 +128,7 @@ impl World {
             crash_in: random.one_in(2).then(|| random.within(0..3 * groups)),
             broken_in: random.one_in(6).then(|| random.within(0..3 * groups)),
             room: random.one_in(4).then(|| random.within(0..4000)),
+            ..Trouble::default()
         });
         for _ in 0..groups {
             let group = (0..random.within(1..7))

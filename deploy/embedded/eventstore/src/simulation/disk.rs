@@ -25,6 +25,10 @@ struct State {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     trouble: Trouble,
+    /// What is said to be durable, in this life of the process.
+    said: Option<u64>,
+    /// What somebody saw who looked in the middle of something.
+    glimpse: Option<Glimpse>,
     /// The process is dead: nothing works until it starts again.
     dead: bool,
 }
@@ -36,6 +40,14 @@ pub(super) struct Trouble {
     pub(super) broken_in: Option<u64>,
     /// Bytes until it is full.
     pub(super) room: Option<u64>,
+    /// When somebody looks at it from outside.
+    pub(super) glimpse_in: Option<u64>,
+}
+
+/// The files as another process sees them at one moment, synced or not.
+pub(super) struct Glimpse {
+    pub(super) files: Vec<(String, Vec<u8>)>,
+    pub(super) said: Option<u64>,
 }
 
 #[derive(Default)]
@@ -66,6 +78,8 @@ impl SimulatedDisk {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             trouble: Trouble::default(),
+            said: None,
+            glimpse: None,
             dead: false,
         })))
     }
@@ -79,6 +93,12 @@ impl SimulatedDisk {
         self.state().trouble.room = None;
     }
 
+    /// What was seen from outside when it was time to look; or else what is seen now.
+    pub(super) fn glimpse(&self) -> Glimpse {
+        let mut state = self.state();
+        state.glimpse.take().unwrap_or_else(|| state.look())
+    }
+
     pub(super) fn is_dead(&self) -> bool {
         self.state().dead
     }
@@ -88,6 +108,7 @@ impl SimulatedDisk {
         let mut state = self.state();
         state.dead = false;
         state.trouble = Trouble::default();
+        state.said = None;
     }
 
     /// The machine lost power, and is there again.
@@ -142,8 +163,22 @@ impl State {
         Ok(())
     }
 
+    fn look(&self) -> Glimpse {
+        let content = |id: &usize| self.files[*id].now.clone();
+        let files = self.names.iter();
+        Glimpse {
+            files: files
+                .map(|(name, id)| (name.clone(), content(id)))
+                .collect(),
+            said: self.said,
+        }
+    }
+
     fn fate(&mut self) -> io::Result<Fate> {
         self.alive()?;
+        if due(&mut self.trouble.glimpse_in) {
+            self.glimpse = Some(self.look());
+        }
         if due(&mut self.trouble.crash_in) {
             self.dead = true;
             return Ok(Fate::Crash);
@@ -223,6 +258,16 @@ impl Disk for SimulatedDisk {
         ended(&fate)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let fate = state.fate()?;
+        if state.gets_through(&fate) {
+            let id = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+            state.names.insert(to.into(), id);
+        }
+        ended(&fate)
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.state();
         let fate = state.fate()?;
@@ -230,6 +275,10 @@ impl Disk for SimulatedDisk {
             state.durable_names = state.names.clone();
         }
         ended(&fate)
+    }
+
+    fn durable(&self, position: u64) {
+        self.state().said = Some(position);
     }
 }
 

@@ -206,6 +206,10 @@ impl Disk for Faulty {
         self.disk.remove(name)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         if self.faults.sync_names.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is broken"));

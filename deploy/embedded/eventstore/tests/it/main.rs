@@ -1,6 +1,7 @@
 //! The node from outside: through the client everybody uses, over TCP.
 
 mod appends;
+mod backups;
 mod batches;
 mod bounds;
 mod crashes;

@@ -121,7 +121,7 @@ async fn records_are_printed_as_asked_for() {
     );
 }
 
-async fn start(dir: &Path) -> Node {
+pub async fn start(dir: &Path) -> Node {
     let config = Config {
         segment_bytes: 4096,
         ..Config::new(dir)
@@ -129,13 +129,13 @@ async fn start(dir: &Path) -> Node {
     Node::start_with(config).await
 }
 
-fn verified(dir: &Path, arguments: &[&str]) -> Value {
+pub fn verified(dir: &Path, arguments: &[&str]) -> Value {
     let output = verify(dir, arguments);
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn failed(output: &Output) -> String {
+pub fn failed(output: &Output) -> String {
     assert!(!output.status.success(), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
 }
