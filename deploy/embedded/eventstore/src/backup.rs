@@ -12,6 +12,7 @@ mod copy;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
@@ -19,7 +20,8 @@ use uuid::Uuid;
 
 pub(crate) use copy::copy;
 
-use crate::disk::{self, Folder};
+use crate::disk::{self, Disk, Folder};
+use crate::limits;
 use crate::mark::{self, Mark};
 use crate::recovery;
 use crate::walk::Log;
@@ -62,7 +64,8 @@ pub fn backup(dir: &Path, dest: &Path, progress: Progress) -> anyhow::Result<Bac
         return copy(&Source::in_use(dir)?, &target, progress);
     };
     // Nobody has said what is durable, so it is made durable, as a start would do it.
-    let (_, tail) = recovery::open(&taken)
+    let taken: Arc<dyn Disk> = Arc::new(taken);
+    let (_, tail) = recovery::open(&taken, limits::SEGMENT_BYTES)
         .with_context(|| format!("failed to open the log in {}", dir.display()))?;
     let source = Source {
         dir: dir.to_owned(),

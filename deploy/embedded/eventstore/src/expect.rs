@@ -12,9 +12,11 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use crate::index::{Index, StreamIndex};
 use crate::limits::IDEMPOTENCY_EVENTS;
 use crate::metadata::Rules;
+use crate::part::{self, Base};
+use crate::unreadable::Unreadable;
+use crate::view::{Events, View};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -43,11 +45,11 @@ pub(crate) enum Decision {
 /// A stream as the next append finds it: what is durable, and what the group being
 /// written adds.
 pub(crate) struct History<'a> {
-    index: &'a Index,
-    durable: Option<&'a StreamIndex>,
+    view: &'a View,
+    stream: &'a str,
+    base: Base,
     pending: Option<&'a Pending>,
     rules: Rules,
-    has_metadata: bool,
 }
 
 /// What the group being written adds to one stream.
@@ -62,30 +64,26 @@ pub(crate) struct Pending {
 
 impl<'a> History<'a> {
     pub(crate) fn new(
-        index: &'a Index,
-        stream: &str,
+        view: &'a View,
+        stream: &'a str,
+        base: Base,
         pending: Option<&'a Pending>,
-        has_metadata: bool,
     ) -> Self {
-        let durable = index.stream(stream);
         let rules = pending
             .and_then(|pending| pending.rules)
-            .or(durable.map(|durable| durable.rules))
-            .unwrap_or_else(|| Rules::initial(stream));
+            .unwrap_or_else(|| base.state.rules(stream));
         Self {
-            index,
-            durable,
+            view,
+            stream,
+            base,
             pending,
             rules,
-            has_metadata,
         }
     }
 
     pub(crate) fn next(&self) -> u64 {
-        self.durable_next()
-            + self
-                .pending
-                .map_or(0, |pending| pending.events.len() as u64)
+        let pending = self.pending.map_or(0, |pending| pending.events.len());
+        self.base.next_revision + pending as u64
     }
 
     pub(crate) fn last(&self) -> Option<u64> {
@@ -93,97 +91,131 @@ impl<'a> History<'a> {
     }
 
     pub(crate) fn tombstoned(&self) -> bool {
-        self.durable.is_some_and(|durable| durable.tombstoned)
-            || self.pending.is_some_and(|pending| pending.tombstoned)
+        self.base.state.tombstoned || self.pending.is_some_and(|pending| pending.tombstoned)
     }
 
     pub(crate) fn deleted(&self) -> bool {
         self.rules.deleted()
     }
 
-    /// Id and position of the event at this revision.
-    pub(crate) fn event(&self, revision: u64) -> Option<(Uuid, u64)> {
-        match revision.checked_sub(self.durable_next()) {
-            None => {
-                let entry = self.index.entry(self.durable?, revision)?;
-                Some((entry.id, entry.position))
-            }
-            Some(after) => {
-                let after = usize::try_from(after).ok()?;
-                self.pending?.events.get(after).copied()
-            }
+    pub(crate) fn has_metadata(&self) -> bool {
+        self.base.state.rules.is_some() || self.pending.is_some_and(|it| it.rules.is_some())
+    }
+
+    /// The position of the event at this revision, 0 if there is none.
+    pub(crate) fn position(&self, revision: u64) -> Result<u64, Unreadable> {
+        if let Some((_, position)) = self.pending_event(revision) {
+            return Ok(position);
         }
+        let item = self.durable_events().item(revision)?;
+        Ok(item.map_or(0, |item| item.spot.position))
     }
 
     /// Whether events with these ids may be appended now.
-    pub(crate) fn decide(&self, expected: Expected, ids: &[Uuid]) -> Decision {
+    pub(crate) fn decide(&self, expected: Expected, ids: &[Uuid]) -> Result<Decision, Unreadable> {
         if self.tombstoned() {
-            return Decision::Tombstoned;
+            return Ok(Decision::Tombstoned);
         }
         let next = self.next();
         let wrong = Decision::WrongRevision {
             current: self.last(),
         };
-        match expected {
+        Ok(match expected {
             Expected::Exact(revision) if revision.checked_add(1) == Some(next) => {
                 Decision::Write { first: next }
             }
             Expected::Exact(revision) => match revision.checked_add(1) {
-                Some(first) if self.stands_at(first, ids) => already(first, ids),
+                Some(first) if self.stands_at(first, ids)? => already(first, ids),
                 Some(_) | None => wrong,
             },
             Expected::NoStream if next == 0 || self.deleted() => Decision::Write { first: next },
             Expected::NoStream => {
                 // A stream deleted and begun again begins where it was truncated.
-                let begins = [0, self.rules.truncate_before];
-                let found = begins.into_iter().find(|first| self.stands_at(*first, ids));
-                found.map_or(wrong, |first| already(first, ids))
+                for first in [0, self.rules.truncate_before] {
+                    if self.stands_at(first, ids)? {
+                        return Ok(already(first, ids));
+                    }
+                }
+                wrong
             }
             // The protocol calls a stream deleted here, whichever way it was.
             Expected::StreamExists if self.deleted() => Decision::Tombstoned,
-            Expected::StreamExists if next == 0 && !self.has_metadata => wrong,
-            Expected::StreamExists | Expected::Any => self.recent(ids),
-        }
+            Expected::StreamExists if next == 0 && !self.has_metadata() => wrong,
+            Expected::StreamExists | Expected::Any => self.recent(ids)?,
+        })
     }
 
-    fn recent(&self, ids: &[Uuid]) -> Decision {
+    fn recent(&self, ids: &[Uuid]) -> Result<Decision, Unreadable> {
         let next = self.next();
         let fresh = Decision::Write { first: next };
         let Some(head) = ids.first() else {
-            return fresh;
+            return Ok(fresh);
         };
         let window = IDEMPOTENCY_EVENTS.max(ids.len()) as u64;
         let visible = self.rules.truncate_before.min(next);
         let oldest = visible.max(next.saturating_sub(window));
         let wanted: HashSet<&Uuid> = ids.iter().collect();
-        let mut seen = false;
-        for revision in (oldest..next).rev() {
-            let Some((id, _)) = self.event(revision) else {
-                continue;
-            };
-            seen |= wanted.contains(&id);
-            if id == *head && self.stands_at(revision, ids) {
-                return already(revision, ids);
+        let hashes: HashSet<u32> = ids.iter().map(part::id_hash).collect();
+
+        let mut seen: Vec<(u64, Uuid)> = Vec::new();
+        let durable = oldest.min(self.base.next_revision)..self.base.next_revision;
+        let items = self.durable_events().items(durable.clone())?;
+        for (item, revision) in items.iter().zip(durable) {
+            if hashes.contains(&item.id_hash) {
+                seen.push((revision, self.view.identity(item.spot)?.1));
             }
         }
-        if seen {
-            return Decision::WrongRevision {
-                current: self.last(),
-            };
+        let pending = self.pending.iter().flat_map(|pending| &pending.events);
+        seen.extend((self.base.next_revision..).zip(pending.map(|(id, _)| *id)));
+        seen.retain(|(revision, id)| *revision >= oldest && wanted.contains(id));
+        for (revision, id) in seen.iter().rev() {
+            if id == head && self.stands_at(*revision, ids)? {
+                return Ok(already(*revision, ids));
+            }
         }
-        fresh
+        Ok(match seen.is_empty() {
+            true => fresh,
+            false => Decision::WrongRevision {
+                current: self.last(),
+            },
+        })
     }
 
-    fn stands_at(&self, first: u64, ids: &[Uuid]) -> bool {
-        !ids.is_empty()
-            && ids
-                .iter()
-                .zip(first..)
-                .all(|(id, revision)| self.event(revision).is_some_and(|(there, _)| there == *id))
+    /// Whether events with these ids stand at these revisions.
+    fn stands_at(&self, first: u64, ids: &[Uuid]) -> Result<bool, Unreadable> {
+        let durable_next = self.base.next_revision;
+        let Some(end) = first.checked_add(ids.len() as u64) else {
+            return Ok(false);
+        };
+        if ids.is_empty() || end > self.next() {
+            return Ok(false);
+        }
+        let durable = first.min(durable_next)..end.min(durable_next);
+        let (in_files, in_group) = ids.split_at(durable.clone().count());
+        let pending = (durable.end.max(first)..).zip(in_group);
+        for (revision, id) in pending {
+            if self.pending_event(revision).map(|(there, _)| there) != Some(*id) {
+                return Ok(false);
+            }
+        }
+        let items = self.durable_events().items(durable)?;
+        for (item, id) in items.iter().zip(in_files) {
+            let same = item.id_hash == part::id_hash(id);
+            if !same || self.view.identity(item.spot)?.1 != *id {
+                return Ok(false);
+            }
+        }
+        Ok(items.len() == in_files.len())
     }
 
-    fn durable_next(&self) -> u64 {
-        self.durable.map_or(0, StreamIndex::next_revision)
+    fn pending_event(&self, revision: u64) -> Option<(Uuid, u64)> {
+        let after = revision.checked_sub(self.base.next_revision)?;
+        let after = usize::try_from(after).ok()?;
+        self.pending?.events.get(after).copied()
+    }
+
+    fn durable_events(&self) -> Events<'a> {
+        Events::new(self.view, self.stream, self.base)
     }
 }
 

@@ -6,23 +6,21 @@
 //! * An expression wins over prefixes. It may look ahead, as the official clients'
 //!   default filters do; one that takes too long is an error, not a busy node.
 
-use std::collections::HashMap;
-
 use fancy_regex::{Regex, RegexBuilder};
 
-use crate::index::Entry;
 use crate::limits::{FILTER_BYTES_MAX, FILTER_WINDOW_DEFAULT};
-use crate::store::Store;
+use crate::part::{Entry, Part};
+use crate::unreadable::Unreadable;
 
 /// Steps back an expression may take on one name.
 const BACKTRACKS_MAX: usize = 100_000;
-/// Answers remembered per filter, so that a name is matched once and not per event.
-const ANSWERS_MAX: usize = 65_536;
 
 pub(crate) struct Filter {
     on: Names,
     pattern: Pattern,
-    answers: HashMap<u32, bool>,
+    /// The part that the answers are about, and those for its streams or types so far.
+    part: Option<u64>,
+    answers: Vec<Option<bool>>,
     /// Events looked at between two checkpoints.
     pub(crate) checkpoint_every: u64,
 }
@@ -48,6 +46,15 @@ pub(crate) enum BadFilter {
     NoWindow,
     #[error("the filter's expression cannot be used: {0}")]
     Expression(#[from] Box<fancy_regex::Error>),
+}
+
+/// Why it is not known whether an event is wanted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    #[error(transparent)]
+    Filter(#[from] BadFilter),
+    #[error(transparent)]
+    Index(#[from] Unreadable),
 }
 
 impl Filter {
@@ -81,29 +88,35 @@ impl Filter {
         Ok(Self {
             on,
             pattern,
-            answers: HashMap::new(),
+            part: None,
+            answers: Vec::new(),
             checkpoint_every: u64::from(window) * u64::from(multiplier),
         })
     }
 
-    /// Whether this entry is wanted.
-    pub(crate) fn wants(&mut self, store: &Store, entry: &Entry) -> Result<bool, BadFilter> {
-        let id = match self.on {
+    /// Whether this entry of a part is wanted. A name is matched once in a part.
+    pub(crate) fn wants(&mut self, part: &Part, entry: &Entry) -> Result<bool, NoAnswer> {
+        if self.part != Some(part.id) {
+            self.part = Some(part.id);
+            self.answers.clear();
+        }
+        let ordinal = match self.on {
             Names::Stream => entry.stream,
             Names::Kind => entry.kind,
         };
-        if let Some(answer) = self.answers.get(&id) {
+        let at = ordinal as usize;
+        if let Some(Some(answer)) = self.answers.get(at) {
             return Ok(*answer);
         }
         let name = match self.on {
-            Names::Stream => store.index().stream_name(id),
-            Names::Kind => store.index().kind_name(id),
+            Names::Stream => part.stream_name(ordinal)?,
+            Names::Kind => part.kind_name(ordinal)?,
         };
         let answer = self.matches(&name)?;
-        if self.answers.len() >= ANSWERS_MAX {
-            self.answers.clear();
+        if self.answers.len() <= at {
+            self.answers.resize(at + 1, None);
         }
-        self.answers.insert(id, answer);
+        self.answers[at] = Some(answer);
         Ok(answer)
     }
 

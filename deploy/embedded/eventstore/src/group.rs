@@ -14,11 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use uuid::Uuid;
 
 use crate::expect::{Decision, Expected, History, Pending};
-use crate::index::{self, Fresh, Spot};
 use crate::metadata::{self, METADATA_KIND, Rules, TOMBSTONE_KIND, TOMBSTONE_REVISION};
+use crate::part::memory::Fresh;
+use crate::part::{self, Base, Spot};
 use crate::record::{self, Draft, Place};
 use crate::recovery::Tail;
 use crate::store::{self, Store};
+use crate::unreadable::Unreadable;
+use crate::view::View;
 
 /// What a client asks the writer for.
 pub(crate) struct Request {
@@ -60,6 +63,13 @@ pub(crate) enum Refusal {
     Unavailable(String),
 }
 
+impl From<Unreadable> for Refusal {
+    /// What an append rests on cannot be read: nothing was written.
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unavailable(unreadable.to_string())
+    }
+}
+
 /// The records to write for one request: stream and draft, in log order.
 pub(crate) struct Plan {
     pub(crate) batch: Vec<(String, Draft)>,
@@ -84,6 +94,8 @@ pub(crate) struct Group {
         Option<OwnedSemaphorePermit>,
     )>,
     durable: u64,
+    /// What is durable of the streams met so far: it does not change within a group.
+    bases: HashMap<String, Base>,
     pending: HashMap<String, Pending>,
     /// The newest metadata of a stream, if it is written in this group.
     metadata: HashMap<String, Bytes>,
@@ -97,13 +109,14 @@ impl Group {
             tail: tail.clone(),
             answers: Vec::new(),
             durable: tail.position,
+            bases: HashMap::new(),
             pending: HashMap::new(),
             metadata: HashMap::new(),
         }
     }
 
     /// What this command means now.
-    pub(crate) fn plan(&self, store: &Store, command: Command) -> Planned {
+    pub(crate) fn plan(&mut self, store: &Store, command: Command) -> Result<Planned, Unreadable> {
         let (stream, expected, drafts) = match command {
             Command::Append {
                 stream,
@@ -115,51 +128,64 @@ impl Group {
                 return self.plan_tombstone(store, stream, expected);
             }
         };
-        // Looked up first: reading the old metadata from a file must not hold the index.
-        let old = self.metadata_of(store, &stream);
-        let ids: Vec<Uuid> = drafts.iter().flatten().map(|draft| draft.id).collect();
-        let index = store.index();
-        if index.len() + self.events.len() + ids.len() >= index::EVENTS_MAX {
-            return refuse("the log holds as many events as it can");
-        }
+        let view = store.view();
+        self.meet(store, &view, &stream)?;
         // The metadata of a stream that is gone for ever is gone with it.
         let described = metadata::described_by(&stream);
-        if described.is_some_and(|name| self.history(&index, name, false).tombstoned()) {
-            return Planned::Answer(Err(Refusal::Tombstoned));
+        if described.is_some_and(|name| self.history(&view, name).tombstoned()) {
+            return Ok(Planned::Answer(Err(Refusal::Tombstoned)));
         }
-        let history = self.history(&index, &stream, old.is_some());
-        let first = match settle(&history, expected, &ids) {
+        let history = self.history(&view, &stream);
+        let ids: Vec<Uuid> = drafts.iter().flatten().map(|draft| draft.id).collect();
+        let first = match settle(&history, expected, &ids)? {
             Ok(first) => first,
-            Err(answer) => return Planned::Answer(answer),
+            Err(answer) => return Ok(Planned::Answer(answer)),
         };
         let Some(drafts) = drafts else {
-            if history.next() == 0 && old.is_none() {
+            if history.next() == 0 && !history.has_metadata() {
                 let current = None;
-                return Planned::Answer(Err(Refusal::WrongRevision { current }));
+                return Ok(Planned::Answer(Err(Refusal::WrongRevision { current })));
             }
-            let old = old.unwrap_or_default();
+            let old = self.metadata_of(store, &stream)?;
             let end = metadata::truncated_before(&old, metadata::DELETED);
-            return Planned::Write(Plan::new(vec![metadata_draft(&stream, end)], 0));
+            return Ok(Planned::Write(Plan::new(
+                vec![metadata_draft(&stream, end)],
+                0,
+            )));
         };
-        let count = drafts.len();
-        if count == 0 {
+        if drafts.is_empty() {
             let revision = history.last();
-            let position = revision.and_then(|last| history.event(last));
-            return Planned::Answer(Ok(Written {
-                revision,
-                position: position.map_or(0, |(_, position)| position),
-            }));
+            let position = match revision {
+                Some(last) => history.position(last)?,
+                None => 0,
+            };
+            return Ok(Planned::Answer(Ok(Written { revision, position })));
         }
-        let mut batch = Vec::with_capacity(count + 1);
-        if history.deleted() {
-            // It begins again: what was before stays hidden, the numbers go on.
-            let old = old.unwrap_or_default();
+        let begins_again = history.deleted();
+        self.plan_append(store, &view, stream, drafts, begins_again.then_some(first))
+            .map(Planned::Write)
+    }
+
+    /// The records of an append that may happen; `begins_at` if the stream was deleted.
+    fn plan_append(
+        &self,
+        store: &Store,
+        view: &View,
+        stream: String,
+        drafts: Vec<Draft>,
+        begins_at: Option<u64>,
+    ) -> Result<Plan, Unreadable> {
+        let mut batch = Vec::with_capacity(drafts.len() + 1);
+        if let Some(first) = begins_at {
+            // What was before stays hidden, the numbers go on.
+            let old = self.metadata_of(store, &stream)?;
             let begun = metadata::truncated_before(&old, first);
             batch.push(metadata_draft(&stream, begun));
         }
         batch.extend(drafts.into_iter().map(|draft| (stream.clone(), draft)));
         let answer_at = batch.len() - 1;
-        let described = described.map(|name| (name, self.history(&index, name, true)));
+        let described =
+            metadata::described_by(&stream).map(|name| (name, self.history(view, name)));
         if let Some((name, history)) = described.filter(|(_, history)| history.deleted()) {
             // New metadata brings a deleted stream back, but not its old events.
             let (_, new) = &batch[answer_at];
@@ -168,14 +194,19 @@ impl Group {
                 batch.push(metadata_draft(name, begun));
             }
         }
-        Planned::Write(Plan::new(batch, answer_at))
+        Ok(Plan::new(batch, answer_at))
     }
 
-    fn plan_tombstone(&self, store: &Store, stream: String, expected: Expected) -> Planned {
-        let has_metadata = self.metadata_of(store, &stream).is_some();
-        let index = store.index();
-        if let Err(answer) = settle(&self.history(&index, &stream, has_metadata), expected, &[]) {
-            return Planned::Answer(answer);
+    fn plan_tombstone(
+        &mut self,
+        store: &Store,
+        stream: String,
+        expected: Expected,
+    ) -> Result<Planned, Unreadable> {
+        let view = store.view();
+        self.meet(store, &view, &stream)?;
+        if let Err(answer) = settle(&self.history(&view, &stream), expected, &[])? {
+            return Ok(Planned::Answer(answer));
         }
         let draft = Draft {
             id: Uuid::new_v4(),
@@ -186,11 +217,15 @@ impl Group {
         };
         let mut plan = Plan::new(vec![(stream, draft)], 0);
         plan.tombstone = true;
-        Planned::Write(plan)
+        Ok(Planned::Write(plan))
     }
 
-    /// Adds the records of a plan made on this same group.
-    pub(crate) fn add(&mut self, store: &Store, plan: Plan) -> Written {
+    /// Adds the records of a plan made on this same group, or on one that was written.
+    pub(crate) fn add(&mut self, store: &Store, plan: Plan) -> Result<Written, Unreadable> {
+        let view = store.view();
+        for (stream, _) in &plan.batch {
+            self.meet(store, &view, stream)?;
+        }
         let count = fit(plan.batch.len());
         self.tail.created = self.tail.created.max(store::now());
         let mut written = Written {
@@ -201,7 +236,7 @@ impl Group {
             let revision = if plan.tombstone {
                 TOMBSTONE_REVISION
             } else {
-                self.history(&store.index(), &stream, false).next()
+                self.history(&view, &stream).next()
             };
             let place = Place {
                 position: self.tail.position + 1,
@@ -219,7 +254,7 @@ impl Group {
             }
             self.write(stream, draft, place);
         }
-        written
+        Ok(written)
     }
 
     fn write(&mut self, stream: String, draft: Draft, place: Place) {
@@ -227,6 +262,7 @@ impl Group {
         self.tail.chain = record::encode(&mut self.bytes, &stream, &draft, place, &self.tail.chain);
         let len = self.bytes.len() - before;
         let spot = Spot {
+            position: place.position,
             segment: self.tail.segment,
             offset: u32::try_from(self.tail.offset).expect("segments are far below 4 GiB"),
             len: fit(len),
@@ -235,49 +271,60 @@ impl Group {
         self.tail.position = place.position;
 
         let pending = self.pending.entry(stream.clone()).or_default();
-        if index::is_tombstone(&draft.kind, place.revision) {
+        if part::is_tombstone(&draft.kind, place.revision) {
             pending.tombstoned = true;
         } else {
             pending.events.push((draft.id, place.position));
         }
-        let rules = metadata::described_by(&stream).map(|described| {
+        let described = metadata::described_by(&stream).map(|described| {
             let rules = Rules::of(&draft.data);
+            let base = self.base(described);
             let described = described.to_owned();
             self.metadata.insert(described.clone(), draft.data.clone());
             self.pending.entry(described).or_default().rules = Some(rules);
-            rules
+            (rules, base)
         });
         self.events.push(Fresh {
+            base: self.base(&stream),
             stream,
             kind: draft.kind,
             id: draft.id,
-            position: place.position,
             revision: place.revision,
-            created: place.created,
             spot,
-            rules,
+            described,
         });
     }
 
-    fn history<'a>(
-        &'a self,
-        index: &'a index::Index,
-        stream: &str,
-        has_metadata: bool,
-    ) -> History<'a> {
-        History::new(index, stream, self.pending.get(stream), has_metadata)
+    /// Finds out what is durable of a stream, and of the one it describes.
+    fn meet(&mut self, store: &Store, view: &View, stream: &str) -> Result<(), Unreadable> {
+        let names = [Some(stream), metadata::described_by(stream)];
+        for name in names.into_iter().flatten() {
+            if !self.bases.contains_key(name) {
+                let base = store.base(view, name)?.unwrap_or_default();
+                self.bases.insert(name.to_owned(), base);
+            }
+        }
+        Ok(())
     }
 
-    /// The stream's metadata as last written. One that cannot be read counts as empty
-    /// here: it has been logged, and reading it is an error for whoever asks for it.
-    fn metadata_of(&self, store: &Store, stream: &str) -> Option<Bytes> {
+    fn base(&self, stream: &str) -> Base {
+        *self
+            .bases
+            .get(stream)
+            .expect("a stream is met before it is planned for or written to")
+    }
+
+    fn history<'a>(&'a self, view: &'a View, stream: &'a str) -> History<'a> {
+        History::new(view, stream, self.base(stream), self.pending.get(stream))
+    }
+
+    /// The stream's metadata as last written, empty if there is none.
+    fn metadata_of(&self, store: &Store, stream: &str) -> Result<Bytes, Unreadable> {
         if let Some(pending) = self.metadata.get(stream) {
-            return Some(pending.clone());
+            return Ok(pending.clone());
         }
-        let spot = store.last_spot(&metadata::metadata_stream(stream))?;
-        let records = store.load(&[spot]).unwrap_or_default();
-        let data = records.into_iter().next().map(|record| record.draft.data);
-        Some(data.unwrap_or_default())
+        let record = store.last_record(&metadata::metadata_stream(stream))?;
+        Ok(record.map_or_else(Bytes::new, |record| record.draft.data))
     }
 }
 
@@ -297,23 +344,20 @@ impl Plan {
 }
 
 /// The first revision to write at, or the answer if nothing is to be written.
-fn settle(history: &History, expected: Expected, ids: &[Uuid]) -> Result<u64, Answer> {
-    match history.decide(expected, ids) {
+fn settle(
+    history: &History,
+    expected: Expected,
+    ids: &[Uuid],
+) -> Result<Result<u64, Answer>, Unreadable> {
+    Ok(match history.decide(expected, ids)? {
         Decision::Write { first } => Ok(first),
-        Decision::Already { last } => {
-            let position = history.event(last).map_or(0, |(_, position)| position);
-            Err(Ok(Written {
-                revision: Some(last),
-                position,
-            }))
-        }
+        Decision::Already { last } => Err(Ok(Written {
+            revision: Some(last),
+            position: history.position(last)?,
+        })),
         Decision::WrongRevision { current } => Err(Err(Refusal::WrongRevision { current })),
         Decision::Tombstoned => Err(Err(Refusal::Tombstoned)),
-    }
-}
-
-fn refuse(why: &str) -> Planned {
-    Planned::Answer(Err(Refusal::Unavailable(why.to_owned())))
+    })
 }
 
 fn metadata_draft(stream: &str, data: Vec<u8>) -> (String, Draft) {

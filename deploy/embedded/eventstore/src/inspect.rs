@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::index::Spot;
+use crate::part::Spot;
 use crate::record::Record;
 use crate::segment;
 use crate::verify::hex;

@@ -23,11 +23,13 @@ mod group;
 )]
 mod grpc;
 mod host;
-mod index;
+mod indexer;
 pub mod inspect;
+mod known;
 pub mod limits;
 mod mark;
 mod metadata;
+mod part;
 pub mod protocol;
 mod record;
 mod recovery;
@@ -36,7 +38,9 @@ mod segment;
 mod simulation;
 mod socket;
 mod store;
+mod unreadable;
 pub mod verify;
+mod view;
 mod walk;
 mod writer;
 
@@ -96,16 +100,15 @@ pub async fn serve_on(
     );
     let folder = disk.folder().map(Path::to_owned);
     let opened = disk.clone();
-    let (index, tail) = tokio::task::spawn_blocking(move || recovery::open(&*opened))
+    let opening = move || recovery::open(&opened, segment_bytes);
+    let (store, tail) = tokio::task::spawn_blocking(opening)
         .await
         .context("the opening was cut short")??;
     tracing::info!(
-        events = index.len(),
         position = tail.position,
-        "opened the log: {} events",
-        index.len()
+        "opened the log at position {}",
+        tail.position
     );
-    let store = Arc::new(store::Store::new(index));
     let (queue, mut written) = writer::start(disk, store.clone(), tail, segment_bytes)?;
 
     // Also stops when this future is dropped or fails.

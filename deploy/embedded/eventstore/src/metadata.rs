@@ -13,7 +13,7 @@ pub(crate) const TOMBSTONE_KIND: &str = "$streamDeleted";
 pub(crate) const METADATA_KIND: &str = "$metadata";
 const TICKS_PER_SECOND: u64 = 10_000_000;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Rules {
     /// `$tb`: events before this revision are gone.
     pub(crate) truncate_before: u64,

@@ -239,6 +239,12 @@ pub(crate) fn intact_place(bytes: &[u8]) -> Option<Place> {
     Some(place(bytes))
 }
 
+/// The same of a record that is known to begin here, and its id.
+pub(crate) fn intact_identity(bytes: &[u8]) -> Option<(Place, Uuid)> {
+    let place = intact_place(bytes)?;
+    Some((place, Uuid::from_bytes(array_at(bytes, 44))))
+}
+
 /// The chain hash this frame must carry after a record with `previous`.
 pub(crate) fn expected_chain(frame: &[u8], previous: &Hash) -> Hash {
     let lengths = Lengths::of(frame);

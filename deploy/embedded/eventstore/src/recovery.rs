@@ -1,4 +1,5 @@
-//! Opening a log: reading every segment, building the index, cutting a torn tail.
+//! Opening a log: finding the index of what is finished, reading the rest, cutting a torn
+//! tail.
 //!
 //! # Invariants
 //!
@@ -8,20 +9,30 @@
 //! * A batch is there whole or not at all.
 //! * What is served after opening is durable: the last group and its segment's header are
 //!   written once more and synced, since their sync may be what failed; the segments' names
-//!   are synced too.
+//!   are synced too. Only then is anything of the last segment put into an index file.
 //! * A segment that was begun and not finished says nothing about the one before it, which
 //!   is then the last: a kill may have torn a later group of that one.
+//! * An index file is used only if the log has what it says (`adopt`).
+
+mod adopt;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail, ensure};
 
 use crate::disk::{Disk, DiskFile};
-use crate::index::{Fresh, Index, Segment, Spot};
+use crate::indexer::Indexer;
+use crate::limits::PARTS_PER_SEGMENT;
 use crate::metadata::{self, Rules};
+use crate::part::memory::{Extent, Fresh, Memory};
+use crate::part::{self, Part, Spot};
 use crate::record::{self, Damage, Hash, Record};
 use crate::segment::{self, Header, Scan};
+use crate::store::Store;
+use crate::unreadable::Unreadable;
+use crate::view::{Segment, View};
 
 /// Where the next group goes.
 #[derive(Clone)]
@@ -34,16 +45,49 @@ pub(crate) struct Tail {
     pub(crate) chain: Hash,
 }
 
+impl Tail {
+    /// Nothing, at this place.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            segment: self.segment,
+            from: self.offset,
+            to: self.offset,
+            after: self.position,
+            last: self.position,
+            created: self.created,
+            chain: self.chain,
+        }
+    }
+}
+
 /// Reads the log of this disk, or begins one.
-pub(crate) fn open(disk: &dyn Disk) -> anyhow::Result<(Index, Tail)> {
-    let mut numbers: Vec<u32> = disk
-        .names()
-        .context("failed to list the segments")?
+pub(crate) fn open(disk: &Arc<dyn Disk>, segment_bytes: u64) -> anyhow::Result<(Arc<Store>, Tail)> {
+    loop {
+        let error = match try_open(disk, segment_bytes) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        let unreadable = error.downcast_ref::<Unreadable>();
+        let index = unreadable
+            .map(|it| it.file.clone())
+            .filter(|file| part::encode::covered_by(file).is_some());
+        let Some(index) = index else {
+            return Err(error);
+        };
+        // There is one file less each time, and the log has all that was in it.
+        tracing::warn!(file = %index, "removing a damaged index: it is made again");
+        disk.remove(&index)
+            .with_context(|| format!("failed to remove {index}"))?;
+    }
+}
+
+fn try_open(disk: &Arc<dyn Disk>, segment_bytes: u64) -> anyhow::Result<(Arc<Store>, Tail)> {
+    let names = disk.names().context("failed to list the segments")?;
+    let mut numbers: Vec<u32> = names
         .iter()
         .filter_map(|name| segment::number(name))
         .collect();
     numbers.sort_unstable();
-
     for (place, number) in numbers.iter().copied().enumerate() {
         ensure!(
             usize::try_from(number) == Ok(place),
@@ -61,13 +105,14 @@ pub(crate) fn open(disk: &dyn Disk) -> anyhow::Result<(Index, Tail)> {
         _ => None,
     };
 
-    let mut recovery = Recovery::default();
+    let mut recovery = Recovery::new(disk, &names, segment_bytes);
     for number in numbers.iter().copied() {
         let last = numbers.last() == Some(&number);
         recovery
-            .segment(disk, number, last)
+            .segment(number, last)
             .with_context(|| format!("failed to open {}", segment::name(number)))?;
     }
+    recovery.index_files.remove_the_rest(&**disk);
     if let Some(number) = unfinished {
         let file = segment::name(number);
         tracing::warn!(
@@ -77,15 +122,14 @@ pub(crate) fn open(disk: &dyn Disk) -> anyhow::Result<(Index, Tail)> {
         disk.remove(&file)
             .with_context(|| format!("failed to remove {file}"))?;
     }
-    let file = match recovery.index.segments.last() {
-        Some(last) => last.file.clone(),
-        None => recovery.begin(disk).context("failed to begin the log")?,
-    };
+    if recovery.tail.is_none() {
+        recovery.begin().context("failed to begin the log")?;
+    }
     // A kill may have come between the making of a segment and the sync of its name.
     disk.sync_names()
         .context("failed to make the names of the segments durable")?;
-    let end = recovery.end;
-    Ok(recovery.done(file, end))
+    let tail = recovery.tail.context("a log has a segment")?;
+    Ok((recovery.store, tail))
 }
 
 /// Whether a segment was begun and not finished: its header, which is durable before any
@@ -108,14 +152,13 @@ pub(crate) fn settle(disk: &dyn Disk, file: &dyn DiskFile) -> io::Result<()> {
     disk.sync_names()
 }
 
-#[derive(Default)]
-struct Recovery {
-    index: Index,
-    position: u64,
-    created: u64,
-    chain: Hash,
-    /// Where the last segment's last whole batch ends.
-    end: u64,
+struct Recovery<'a> {
+    disk: &'a Arc<dyn Disk>,
+    store: Arc<Store>,
+    index_files: adopt::IndexFiles,
+    part_bytes: u64,
+    /// Behind the last whole batch.
+    tail: Option<Tail>,
 }
 
 /// A batch as far as it was read.
@@ -124,35 +167,93 @@ pub(crate) struct Batch {
     pub(crate) records: Vec<(Record, Spot)>,
 }
 
-impl Recovery {
-    fn segment(&mut self, disk: &dyn Disk, number: u32, last: bool) -> anyhow::Result<()> {
-        let file = disk.open(&segment::name(number))?;
+impl<'a> Recovery<'a> {
+    fn new(disk: &'a Arc<dyn Disk>, names: &[String], segment_bytes: u64) -> Self {
+        let nothing = Memory::begin(Extent::default());
+        let view = View {
+            segments: Vec::new(),
+            parts: vec![Part::in_memory(nothing)],
+        };
+        Self {
+            disk,
+            store: Arc::new(Store::new(view)),
+            index_files: adopt::IndexFiles::among(names),
+            part_bytes: segment_bytes / PARTS_PER_SEGMENT,
+            tail: None,
+        }
+    }
+
+    fn segment(&mut self, number: u32, last: bool) -> anyhow::Result<()> {
+        let name = segment::name(number);
+        let file = self.disk.open(&name)?;
         let mut scan = Scan::new(file.clone())?;
         let found = Header::decode(&scan.bytes(0, segment::HEADER_BYTES)?);
         let Some(found) = found else {
             bail!("the log is damaged at offset 0: the segment's header is not intact");
         };
+        let before = self.tail.as_ref();
+        let position = before.map_or(0, |tail| tail.position);
+        let chain = before.map_or([0; 32], |tail| tail.chain);
         ensure!(
-            found.number == number && found.after == self.position && found.chain == self.chain,
+            found.number == number && found.after == position && found.chain == chain,
             "the log is damaged at offset 0: the segment does not follow the one before",
         );
-        self.add_file(number, file.clone());
-        let group_at = self.records(&mut scan, number, last)?;
+        let tail = Tail {
+            created: before.map_or(0, |tail| tail.created),
+            offset: segment::HEADER_BYTES as u64,
+            segment: number,
+            file: file.clone(),
+            position,
+            chain,
+        };
+        let name = name.into();
+        self.store.begin_segment(Segment { name, file }, &tail);
+        let mut tail = self.adopt(tail, scan.len)?;
+        let group_at = self.records(&mut scan, &mut tail, last)?;
         if last {
-            harden(&*file, &mut scan, group_at, self.end)?;
+            harden(&*tail.file, &mut scan, group_at, tail.offset)?;
+        } else {
+            // It is durable, since another segment was begun behind it.
+            self.index();
         }
+        self.tail = Some(tail);
         Ok(())
     }
 
-    /// Reads all records; returns where the last group begins.
-    fn records(&mut self, scan: &mut Scan, number: u32, last: bool) -> anyhow::Result<u64> {
-        let mut offset = segment::HEADER_BYTES as u64;
-        self.end = offset;
+    /// Uses the index files there are of this segment, one behind the other.
+    fn adopt(&mut self, mut tail: Tail, len: u64) -> anyhow::Result<Tail> {
+        loop {
+            let view = self.store.view();
+            let Some(part) = self.index_files.next(&**self.disk, &view, &tail, len)? else {
+                return Ok(tail);
+            };
+            let extent = *part.extent();
+            tail.offset = extent.to;
+            tail.position = extent.last;
+            tail.created = extent.created;
+            tail.chain = extent.chain;
+            self.store.adopt(Part::in_file(part), &tail);
+        }
+    }
+
+    /// Puts finished parts into files, so that memory does not grow with the log.
+    fn index(&self) {
+        let indexer = Indexer::new(self.disk.clone(), self.store.clone());
+        if let Err(error) = indexer.work(&AtomicBool::new(false)) {
+            tracing::warn!("the index stays in memory for now: {error:#}");
+        }
+    }
+
+    /// Reads the records from the tail on; returns where the last group begins.
+    fn records(&mut self, scan: &mut Scan, tail: &mut Tail, last: bool) -> anyhow::Result<u64> {
+        let mut offset = tail.offset;
+        let mut part_from = offset;
         let mut batch = Batch::default();
-        let mut chain = self.chain;
+        let mut chain = tail.chain;
         let mut group = (offset, u64::MAX);
         while offset < scan.len {
-            let damage = match next(scan, number, offset, self.position, &batch, &mut chain)? {
+            let number = tail.segment;
+            let damage = match next(scan, number, offset, tail.position, &batch, &mut chain)? {
                 Ok((record, spot)) => {
                     let at = offset;
                     offset += u64::from(spot.len);
@@ -164,101 +265,127 @@ impl Recovery {
                     if !whole {
                         continue;
                     }
-                    self.accept(std::mem::take(&mut batch), chain)
+                    (tail.offset, tail.chain) = (offset, chain);
+                    self.accept(std::mem::take(&mut batch), tail)
                         .with_context(|| format!("the log is damaged at offset {at}"))?;
-                    self.end = offset;
+                    if tail.offset - part_from >= self.part_bytes {
+                        self.store.begin_part(tail);
+                        part_from = tail.offset;
+                    }
                     continue;
                 }
                 Err(damage) => damage,
             };
-            self.cut(scan, number, last, offset, damage, &batch)?;
-            return Ok(group.0.min(self.end));
+            cut(scan, tail, last, offset, damage, &batch)?;
+            return Ok(group.0.min(tail.offset));
         }
         if !batch.records.is_empty() {
-            self.cut(scan, number, last, offset, Damage::Batch, &batch)?;
+            cut(scan, tail, last, offset, Damage::Batch, &batch)?;
         }
-        Ok(group.0.min(self.end))
+        Ok(group.0.min(tail.offset))
     }
 
-    fn accept(&mut self, batch: Batch, chain: Hash) -> Result<(), Damage> {
+    fn accept(&mut self, batch: Batch, tail: &mut Tail) -> anyhow::Result<()> {
+        let view = self.store.view();
+        let mut events = Vec::with_capacity(batch.records.len());
         for (record, spot) in batch.records {
-            self.position = record.place.position;
-            self.created = self.created.max(record.place.created);
-            self.index.add(fresh(record, spot))?;
+            tail.position = record.place.position;
+            tail.created = tail.created.max(record.place.created);
+            events.push(fresh(&self.store, &view, record, spot)?);
         }
-        self.chain = chain;
-        Ok(())
-    }
-
-    /// Decides what damage at `offset` means: a tail that was never acknowledged ends
-    /// the log; anything else is an error.
-    fn cut(
-        &self,
-        scan: &mut Scan,
-        number: u32,
-        last: bool,
-        offset: u64,
-        damage: Damage,
-        batch: &Batch,
-    ) -> anyhow::Result<()> {
-        let position = batch
-            .records
-            .first()
-            .map_or(self.position + 1, |(record, _)| record.place.position);
-        let file = segment::name(number);
-        ensure!(
-            last,
-            "the log is damaged at offset {offset} of {file}: {damage}"
-        );
-        if let Some(later) = scan.proof_of_durability(self.end + 1, position)? {
-            bail!(
-                "the log is damaged at offset {offset} of {file}: {damage}; \
-                 it is not a torn tail, since the record at {later} came after it was durable"
-            );
-        }
-        tracing::warn!(
-            file,
-            offset,
-            cut_at = self.end,
-            cut_bytes = scan.len - self.end,
-            "cut the torn tail of the log: {damage}"
-        );
-        Ok(())
+        Ok(self.store.publish(events, tail)?)
     }
 
     /// Makes the first segment, all but the sync of its name.
-    fn begin(&mut self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+    fn begin(&mut self) -> io::Result<()> {
         let header = Header {
             number: 0,
-            after: self.position,
-            created: self.created,
-            chain: self.chain,
+            after: 0,
+            created: 0,
+            chain: [0; 32],
         };
-        let file = create(disk, header)?;
+        let file = create(&**self.disk, header)?;
         file.sync_data()?;
-        self.end = segment::HEADER_BYTES as u64;
-        self.add_file(header.number, file.clone());
-        Ok(file)
-    }
-
-    fn add_file(&mut self, number: u32, file: Arc<dyn DiskFile>) {
-        let name = segment::name(number).into();
-        self.index.segments.push(Segment { name, file });
-    }
-
-    fn done(self, file: Arc<dyn DiskFile>, offset: u64) -> (Index, Tail) {
-        let segment = u32::try_from(self.index.segments.len() - 1)
-            .expect("segments are numbered with 32 bits");
         let tail = Tail {
-            file,
-            segment,
-            offset,
-            position: self.position,
-            created: self.created,
-            chain: self.chain,
+            file: file.clone(),
+            segment: 0,
+            offset: segment::HEADER_BYTES as u64,
+            position: 0,
+            created: 0,
+            chain: header.chain,
         };
-        (self.index, tail)
+        let name = segment::name(0).into();
+        self.store.begin_segment(Segment { name, file }, &tail);
+        self.tail = Some(tail);
+        Ok(())
     }
+}
+
+/// Decides what damage at `offset` means: a tail that was never acknowledged ends the
+/// log; anything else is an error.
+fn cut(
+    scan: &mut Scan,
+    tail: &Tail,
+    last: bool,
+    offset: u64,
+    damage: Damage,
+    batch: &Batch,
+) -> anyhow::Result<()> {
+    let position = batch
+        .records
+        .first()
+        .map_or(tail.position + 1, |(record, _)| record.place.position);
+    let file = segment::name(tail.segment);
+    ensure!(
+        last,
+        "the log is damaged at offset {offset} of {file}: {damage}"
+    );
+    if let Some(later) = scan.proof_of_durability(tail.offset + 1, position)? {
+        bail!(
+            "the log is damaged at offset {offset} of {file}: {damage}; \
+             it is not a torn tail, since the record at {later} came after it was durable"
+        );
+    }
+    tracing::warn!(
+        file,
+        offset,
+        cut_at = tail.offset,
+        cut_bytes = scan.len - tail.offset,
+        "cut the torn tail of the log: {damage}"
+    );
+    Ok(())
+}
+
+/// The index of a finished part, made again from the log.
+pub(crate) fn read_again(
+    store: &Store,
+    view: &View,
+    at: usize,
+    extent: &Extent,
+) -> anyhow::Result<Memory> {
+    let mut older = View {
+        segments: view.segments.clone(),
+        parts: view.parts[..at].to_vec(),
+    };
+    let before = Extent {
+        to: extent.from,
+        last: extent.after,
+        ..*extent
+    };
+    older.begin_part(before);
+    let segment = &view.segments[extent.segment as usize];
+    let mut scan = Scan::new(segment.file.clone())?;
+    let mut memory = Memory::begin(*extent);
+    let mut offset = extent.from;
+    while offset < extent.to {
+        let damaged = || format!("the log is damaged at offset {offset} of {}", segment.name);
+        let frame = scan.frame(offset)?.with_context(damaged)?;
+        let record = record::decode(&frame).with_context(damaged)?;
+        let spot = spot(&record, extent.segment, offset, frame.len()).with_context(damaged)?;
+        offset += u64::from(spot.len);
+        memory.add(fresh(store, &older, record, spot)?)?;
+    }
+    Ok(memory)
 }
 
 /// The record at `offset`, if it is intact and follows the batches up to `position` and
@@ -292,16 +419,24 @@ pub(crate) fn next(
     if record.place.batch_index != index || record.place.batch_count != count || count <= index {
         return Ok(Err(Damage::Batch));
     }
-    let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(frame.len())) else {
-        return Ok(Err(Damage::Length));
+    let spot = match spot(&record, number, offset, frame.len()) {
+        Ok(spot) => spot,
+        Err(damage) => return Ok(Err(damage)),
     };
     *chain = record.chain;
-    let spot = Spot {
-        segment: number,
+    Ok(Ok((record, spot)))
+}
+
+fn spot(record: &Record, segment: u32, offset: u64, len: usize) -> Result<Spot, Damage> {
+    let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(len)) else {
+        return Err(Damage::Length);
+    };
+    Ok(Spot {
+        position: record.place.position,
+        segment,
         offset,
         len,
-    };
-    Ok(Ok((record, spot)))
+    })
 }
 
 /// Cuts the file at `end` and makes what is before durable: the last group and the header,
@@ -319,16 +454,20 @@ fn harden(file: &dyn DiskFile, scan: &mut Scan, group_at: u64, end: u64) -> anyh
         .context("failed to make the last group durable")
 }
 
-fn fresh(record: Record, spot: Spot) -> Fresh {
-    let rules = metadata::described_by(&record.stream).map(|_| Rules::of(&record.draft.data));
-    Fresh {
+/// What the index gets of a record, on top of what `view` has.
+fn fresh(store: &Store, view: &View, record: Record, spot: Spot) -> Result<Fresh, Unreadable> {
+    let base = |stream: &str| Ok(store.base(view, stream)?.unwrap_or_default());
+    let described = match metadata::described_by(&record.stream) {
+        Some(described) => Some((Rules::of(&record.draft.data), base(described)?)),
+        None => None,
+    };
+    Ok(Fresh {
+        base: base(&record.stream)?,
         stream: record.stream,
         kind: record.draft.kind,
         id: record.draft.id,
-        position: record.place.position,
         revision: record.place.revision,
-        created: record.place.created,
         spot,
-        rules,
-    }
+        described,
+    })
 }

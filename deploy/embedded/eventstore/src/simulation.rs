@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::group::{Answer, Command, Request};
+use crate::indexer::{Helper, Indexer};
 use crate::record::Record;
 use crate::recovery;
 use crate::store::{Direction, Store};
@@ -97,9 +98,10 @@ struct Node {
 
 impl Node {
     fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> anyhow::Result<Self> {
-        let (index, tail) = recovery::open(&*disk)?;
-        let store = Arc::new(Store::new(index));
-        let writer = Writer::new(disk, store.clone(), tail, segment_bytes);
+        let (store, tail) = recovery::open(&disk, segment_bytes)?;
+        let indexer = Indexer::new(disk.clone(), store.clone());
+        let helper = Helper::AtOnce(indexer);
+        let writer = Writer::new(disk, store.clone(), tail, segment_bytes, helper);
         Ok(Self { store, writer })
     }
 
@@ -127,11 +129,10 @@ impl Node {
 
     /// All that a reader can see, in log order.
     fn visible(&self) -> Vec<Record> {
-        let entries = self.store.entries(0, Direction::Forwards, usize::MAX);
-        let spots: Vec<_> = entries.iter().map(|entry| entry.spot).collect();
-        let records = self.store.load(&spots).expect("what is shown can be read");
-        let positions = records.iter().map(|record| record.place.position);
-        assert!(positions.eq(entries.iter().map(|entry| entry.position)));
-        records
+        let runs = self.store.entries(0, Direction::Forwards, usize::MAX);
+        let runs = runs.expect("the index can be read");
+        let entries = runs.iter().flat_map(|run| &run.entries);
+        let spots: Vec<_> = entries.map(|entry| entry.spot).collect();
+        self.store.load(&spots).expect("what is shown can be read")
     }
 }

@@ -2,37 +2,34 @@
 //!
 //! # Invariants
 //!
-//! * The index is locked for one bounded page at a time, never while a file is read, so
-//!   a reader never makes the writer wait for a disk or a filter.
+//! * What is seen is durable: the writer adds a group after its sync, all of it at once.
+//! * No lock is held while a file is read or a filter runs, so a reader never makes the
+//!   writer wait for a disk.
 //! * Every record is checked when it is read; a damaged one is an error, never an answer.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use crate::figures::Figures;
-use crate::index::{Entry, Fresh, Index, Segment, Spot};
+use crate::known::{Found, Known};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAGES_IN_FLIGHT_MAX};
-use crate::metadata;
-use crate::record::{self, Damage, Record};
+use crate::metadata::{self, Rules};
+use crate::part::memory::Fresh;
+use crate::part::{Base, Body, Name, Part, Spot};
+use crate::record::{Damage, Record};
+use crate::recovery::Tail;
+use crate::unreadable::Unreadable;
+use crate::view::{Events, Run, Segment, View};
 
 pub(crate) struct Store {
-    index: RwLock<Index>,
+    view: RwLock<Arc<View>>,
+    known: Mutex<Known>,
     /// The last durable position.
     head: watch::Sender<u64>,
     pages: Semaphore,
     pub(crate) figures: Figures,
-}
-
-/// Why a page could not be read. It has been logged.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the record at offset {offset} of {file} cannot be read: {why}")]
-pub(crate) struct Unreadable {
-    file: Arc<str>,
-    offset: u64,
-    why: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +52,11 @@ pub(crate) enum StreamPage {
 }
 
 impl Store {
-    pub(crate) fn new(index: Index) -> Self {
+    pub(crate) fn new(view: View) -> Self {
         Self {
-            head: watch::Sender::new(index.last_position()),
-            index: RwLock::new(index),
+            view: RwLock::new(Arc::new(view)),
+            known: Mutex::default(),
+            head: watch::Sender::new(0),
             pages: Semaphore::new(PAGES_IN_FLIGHT_MAX),
             figures: Figures::default(),
         }
@@ -68,27 +66,59 @@ impl Store {
         self.head.subscribe()
     }
 
-    /// A panic in another thread cannot leave the index half changed in a way a reader
-    /// would notice before the node stops, so a poisoned lock is used on.
-    pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    /// All there is at this moment. Later events of the part being written show up in it.
+    pub(crate) fn view(&self) -> Arc<View> {
+        // Replaced as a whole, so that a poisoned lock has a whole view too.
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.clone()
     }
 
-    /// Makes durable events visible.
-    pub(crate) fn publish(&self, events: Vec<Fresh>) -> Result<(), Damage> {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        for event in events {
-            index.add(event)?;
+    /// Puts another view in the place of this one.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = View::clone(&view);
+        let result = change(&mut changed);
+        *view = Arc::new(changed);
+        result
+    }
+
+    /// Makes durable events visible. They end at `tail`.
+    pub(crate) fn publish(&self, events: Vec<Fresh>, tail: &Tail) -> Result<(), Damage> {
+        let view = self.view();
+        if let Body::Memory(active) = &view.active().body {
+            let mut active = active.write().unwrap_or_else(PoisonError::into_inner);
+            for event in events {
+                active.add(event)?;
+            }
+            let extent = &mut active.extent;
+            (extent.to, extent.last) = (tail.offset, tail.position);
+            (extent.created, extent.chain) = (tail.created, tail.chain);
         }
-        let head = index.last_position();
-        drop(index);
-        self.head.send_replace(head);
+        self.head.send_replace(tail.position);
         Ok(())
     }
 
-    pub(crate) fn begin_segment(&self, segment: Segment) {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.segments.push(segment);
+    /// Begins a part here; the one before it is not written to any more.
+    pub(crate) fn begin_part(&self, tail: &Tail) {
+        self.change(|view| view.begin_part(tail.extent()));
+    }
+
+    pub(crate) fn begin_segment(&self, segment: Segment, tail: &Tail) {
+        self.change(|view| {
+            view.segments.push(segment);
+            view.begin_part(tail.extent());
+        });
+    }
+
+    /// Puts a part that ends at `tail` behind the others.
+    pub(crate) fn adopt(&self, part: Part, tail: &Tail) {
+        self.change(|view| {
+            // The one being written is empty: this one stands in its place.
+            view.parts.pop();
+            view.parts.push(part);
+            view.begin_part(tail.extent());
+        });
+        self.head.send_replace(tail.position);
     }
 
     /// Runs work that reads files, away from the async threads and not too much at once.
@@ -108,6 +138,29 @@ impl Store {
         }
     }
 
+    /// What there is of a stream in this view, `None` if nothing ever was.
+    pub(crate) fn base(&self, view: &View, stream: &str) -> Result<Option<Base>, Unreadable> {
+        let name = Name::new(stream);
+        if let Some(row) = view.active().row(&name)? {
+            return Ok(Some(row.base()));
+        }
+        let up_to = view.active().after;
+        let lock = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().of(stream);
+        // One that was learned from a newer view must not be used for an older one.
+        let known = known.filter(|known| known.up_to <= up_to);
+        let base = match known {
+            Some(known) if known.up_to == up_to => return Ok(known.base),
+            Some(known) => match view.newest_row(&name, known.up_to)? {
+                Some(row) => Some(row.base()),
+                None => known.base,
+            },
+            None => view.newest_row(&name, 0)?.map(|row| row.base()),
+        };
+        lock().learn(stream, Found { up_to, base });
+        Ok(base)
+    }
+
     /// The spots of one page of a stream from this revision on.
     pub(crate) fn stream_page(
         &self,
@@ -115,106 +168,141 @@ impl Store {
         from: u64,
         direction: Direction,
         max: u64,
-    ) -> StreamPage {
-        let index = self.index();
+    ) -> Result<StreamPage, Unreadable> {
+        let view = self.view();
         // The metadata of a stream that is gone for ever is gone with it.
-        let described = metadata::described_by(name).and_then(|name| index.stream(name));
-        if described.is_some_and(|described| described.tombstoned) {
-            return StreamPage::Tombstoned;
+        if let Some(described) = metadata::described_by(name) {
+            let described = self.base(&view, described)?.unwrap_or_default();
+            if described.state.tombstoned {
+                return Ok(StreamPage::Tombstoned);
+            }
         }
-        let Some(stream) = index.stream(name) else {
-            return StreamPage::Missing;
+        let base = self.base(&view, name)?.unwrap_or_default();
+        if base.state.tombstoned {
+            return Ok(StreamPage::Tombstoned);
+        }
+        let next = base.next_revision;
+        let rules = base.state.rules(name);
+        if next == 0 || rules.deleted() {
+            return Ok(StreamPage::Missing);
+        }
+        let mut events = Events::new(&view, name, base);
+        let first = first_visible(&view, &mut events, &rules, next)?;
+        let max = max.min(PAGE_EVENTS_MAX as u64);
+        let range = match direction {
+            Direction::Forwards => {
+                let at = from.max(first).min(next);
+                at..next.min(at.saturating_add(max))
+            }
+            Direction::Backwards => {
+                let end = from.min(next - 1) + 1;
+                first.max(end.saturating_sub(max)).min(end)..end
+            }
         };
-        if stream.tombstoned {
-            return StreamPage::Tombstoned;
+        let mut items = events.items(range.clone())?;
+        if direction == Direction::Backwards {
+            items.reverse();
         }
-        let next = stream.next_revision();
-        if next == 0 || stream.rules.deleted() {
-            return StreamPage::Missing;
-        }
-        let first = index.first_visible(stream, now());
         let mut page = Page::new(max);
-        let mut at = match direction {
-            Direction::Forwards => from.max(first),
-            Direction::Backwards => from.min(next - 1),
+        let taken = items.iter().take_while(|item| page.take(item.spot)).count() as u64;
+        let next_at = match direction {
+            Direction::Forwards => Some(range.start + taken).filter(|at| *at < next),
+            Direction::Backwards => (range.end - taken).checked_sub(1).filter(|at| *at >= first),
         };
-        let more = loop {
-            if at < first || at >= next {
-                break false;
-            }
-            let Some(entry) = index.entry(stream, at) else {
-                break false;
-            };
-            if !page.take(entry) {
-                break true;
-            }
-            at = match direction {
-                Direction::Forwards => at + 1,
-                Direction::Backwards if at == 0 => break false,
-                Direction::Backwards => at - 1,
-            };
-        };
-        StreamPage::Found {
+        Ok(StreamPage::Found {
             first,
             last: next - 1,
             spots: page.spots,
-            next: more.then_some(at),
-        }
+            next: next_at.filter(|_| !range.is_empty()),
+        })
+    }
+
+    /// The revision that the next event of a stream will have.
+    pub(crate) fn next_revision(&self, stream: &str) -> Result<u64, Unreadable> {
+        let base = self.base(&self.view(), stream)?;
+        Ok(base.map_or(0, |base| base.next_revision))
     }
 
     /// Where the event of a link stands, if it may still be seen.
-    pub(crate) fn spot(&self, stream: &str, revision: u64) -> Option<Spot> {
-        let index = self.index();
-        let stream = index.stream(stream)?;
-        let visible = !stream.tombstoned
-            && !stream.rules.deleted()
-            && revision >= index.first_visible(stream, now());
-        let entry = index.entry(stream, revision)?;
-        visible.then_some(entry.spot)
+    pub(crate) fn spot(&self, stream: &str, revision: u64) -> Result<Option<Spot>, Unreadable> {
+        let view = self.view();
+        let Some(base) = self.base(&view, stream)? else {
+            return Ok(None);
+        };
+        let rules = base.state.rules(stream);
+        if base.state.tombstoned || rules.deleted() {
+            return Ok(None);
+        }
+        let mut events = Events::new(&view, stream, base);
+        if revision < first_visible(&view, &mut events, &rules, base.next_revision)? {
+            return Ok(None);
+        }
+        Ok(events.item(revision)?.map(|item| item.spot))
     }
 
     /// The last event of a stream, whatever its rules hide.
-    pub(crate) fn last_spot(&self, stream: &str) -> Option<Spot> {
-        let index = self.index();
-        let stream = index.stream(stream)?;
-        let last = stream.next_revision().checked_sub(1)?;
-        Some(index.entry(stream, last)?.spot)
+    pub(crate) fn last_record(&self, stream: &str) -> Result<Option<Record>, Unreadable> {
+        let view = self.view();
+        let base = self.base(&view, stream)?.unwrap_or_default();
+        let Some(last) = base.next_revision.checked_sub(1) else {
+            return Ok(None);
+        };
+        let Some(item) = Events::new(&view, stream, base).item(last)? else {
+            return Ok(None);
+        };
+        Ok(view.load(&[item.spot])?.pop())
     }
 
     /// Up to `max` entries of the log: at and after `from`, or before it and backwards.
-    pub(crate) fn entries(&self, from: u64, direction: Direction, max: usize) -> Vec<Entry> {
-        let index = self.index();
+    pub(crate) fn entries(
+        &self,
+        from: u64,
+        direction: Direction,
+        max: usize,
+    ) -> Result<Vec<Run>, Unreadable> {
+        let view = self.view();
         match direction {
-            Direction::Forwards => index.forward(from, max).to_vec(),
-            Direction::Backwards => index.backward(from, max).iter().rev().copied().collect(),
+            Direction::Forwards => view.forward(from, max),
+            Direction::Backwards => view.backward(from, max),
         }
     }
 
     /// Reads these records. Neighbours are read at once.
     pub(crate) fn load(&self, spots: &[Spot]) -> Result<Vec<Record>, Unreadable> {
-        let mut records = Vec::with_capacity(spots.len());
-        let mut rest = spots;
-        while let Some(first) = rest.first() {
-            let neighbours = rest
-                .windows(2)
-                .take_while(|pair| follows(pair[0], pair[1]))
-                .count();
-            let (run, after) = rest.split_at(neighbours + 1);
-            rest = after;
-            let segment = self.index().segments[first.segment as usize].clone();
-            let bytes = read(&segment, run)?;
-            let mut at = 0;
-            for spot in run {
-                let frame = bytes.slice(at..at + spot.len as usize);
-                at += spot.len as usize;
-                let record = record::decode(&frame)
-                    .map_err(|damage| unreadable(&segment, spot, &damage.to_string()))?;
-                records.push(record);
-            }
-        }
+        let records = self.view().load(spots)?;
         self.figures.read(records.len());
         Ok(records)
     }
+}
+
+/// The first revision of a stream that may be seen, at most one past its last.
+fn first_visible(
+    view: &View,
+    events: &mut Events,
+    rules: &Rules,
+    next: u64,
+) -> Result<u64, Unreadable> {
+    let mut first = rules.truncate_before.min(next);
+    if let Some(count) = rules.max_count {
+        first = first.max(next.saturating_sub(count));
+    }
+    let Some(age) = rules.max_age_ticks else {
+        return Ok(first);
+    };
+    let oldest = now().saturating_sub(age);
+    let mut end = next;
+    while first < end {
+        let middle = first + (end - first) / 2;
+        let Some(item) = events.item(middle)? else {
+            break;
+        };
+        if view.identity(item.spot)?.0.created < oldest {
+            first = middle + 1;
+        } else {
+            end = middle;
+        }
+    }
+    Ok(first)
 }
 
 /// Spots until a page is full.
@@ -234,14 +322,14 @@ impl Page {
     }
 
     /// Whether there was room.
-    pub(crate) fn take(&mut self, entry: &Entry) -> bool {
-        let bytes = self.bytes + entry.spot.len as usize;
+    pub(crate) fn take(&mut self, spot: Spot) -> bool {
+        let bytes = self.bytes + spot.len as usize;
         let full = self.spots.len() as u64 >= self.max;
         if full || (bytes > PAGE_BYTES_MAX && !self.spots.is_empty()) {
             return false;
         }
         self.bytes = bytes;
-        self.spots.push(entry.spot);
+        self.spots.push(spot);
         true
     }
 }
@@ -252,28 +340,4 @@ pub(crate) fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_nanos() / 100).unwrap_or(u64::MAX)
-}
-
-fn follows(first: Spot, second: Spot) -> bool {
-    first.segment == second.segment && first.offset.checked_add(first.len) == Some(second.offset)
-}
-
-fn read(segment: &Segment, run: &[Spot]) -> Result<Bytes, Unreadable> {
-    let len = run.iter().map(|spot| spot.len as usize).sum();
-    let mut bytes = vec![0; len];
-    segment
-        .file
-        .read_exact_at(&mut bytes, u64::from(run[0].offset))
-        .map_err(|error| unreadable(segment, &run[0], &error.to_string()))?;
-    Ok(bytes.into())
-}
-
-fn unreadable(segment: &Segment, spot: &Spot, why: &str) -> Unreadable {
-    let unreadable = Unreadable {
-        file: segment.name.clone(),
-        offset: u64::from(spot.offset),
-        why: why.to_owned(),
-    };
-    tracing::error!(file = %unreadable.file, offset = unreadable.offset, "{unreadable}");
-    unreadable
 }

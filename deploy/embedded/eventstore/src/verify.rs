@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::index::is_tombstone;
+use crate::part::is_tombstone;
 use crate::record::{self, Hash};
 use crate::walk::{self, End, Found, Log};
 

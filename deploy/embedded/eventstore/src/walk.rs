@@ -17,7 +17,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 
 use crate::disk::{Disk, DiskFile};
-use crate::index::Spot;
+use crate::part::Spot;
 use crate::record::{self, Damage, Hash, Record};
 use crate::recovery::{self, Batch};
 use crate::segment::{self, Header, Scan};

@@ -18,11 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::{Disk, is_full};
 use crate::group::{Answer, Group, Planned, Refusal, Request};
-use crate::index::Segment;
-use crate::limits::{APPEND_QUEUE_MAX, GROUP_APPENDS_MAX, GROUP_BYTES_MAX};
+use crate::indexer::{Helper, Indexing};
+use crate::limits::{APPEND_QUEUE_MAX, GROUP_APPENDS_MAX, GROUP_BYTES_MAX, PARTS_PER_SEGMENT};
 use crate::recovery::{self, Tail};
 use crate::segment::{self, Header};
 use crate::store::{self, Store};
+use crate::view::Segment;
 
 /// Starts the thread. It ends when the last sender of the queue is gone, having written
 /// what was in it; or at once when the disk fails it, and then says why.
@@ -34,12 +35,13 @@ pub(crate) fn start(
 ) -> anyhow::Result<(mpsc::Sender<Request>, oneshot::Receiver<anyhow::Result<()>>)> {
     let (queue, requests) = mpsc::channel(APPEND_QUEUE_MAX);
     let (ended, end) = oneshot::channel();
-    let mut writer = Writer::new(disk, store, tail, segment_bytes);
+    let helper = Helper::Beside(Indexing::start(disk.clone(), store.clone())?);
+    let mut writer = Writer::new(disk, store, tail, segment_bytes, helper);
     std::thread::Builder::new()
         .name("log-writer".into())
         .spawn(move || {
             let result = writer.run(requests);
-            // Unlocks the folder before anybody hears that this is over.
+            // Ends the indexer, and unlocks the folder, before anybody hears that this is over.
             drop(writer);
             // Nobody listens any more only when the whole node is gone.
             let _ = ended.send(result);
@@ -53,6 +55,9 @@ pub(crate) struct Writer {
     store: Arc<Store>,
     tail: Tail,
     segment_bytes: u64,
+    /// Where the part of the index being written begins.
+    part_from: u64,
+    helper: Helper,
 }
 
 /// What became of a group.
@@ -68,13 +73,16 @@ impl Writer {
         store: Arc<Store>,
         tail: Tail,
         segment_bytes: u64,
+        helper: Helper,
     ) -> Self {
         disk.durable(tail.position);
         Self {
             disk,
             store,
+            part_from: tail.offset,
             tail,
             segment_bytes,
+            helper,
         }
     }
 
@@ -110,11 +118,12 @@ impl Writer {
             memory,
         } = request;
         let decided = match group.plan(&self.store, command) {
-            Planned::Answer(decided) => decided,
-            Planned::Write(plan) => match self.make_room(group, plan.bytes as u64)? {
-                Outcome::Durable => Ok(group.add(&self.store, plan)),
+            Ok(Planned::Answer(decided)) => decided,
+            Ok(Planned::Write(plan)) => match self.make_room(group, plan.bytes as u64)? {
+                Outcome::Durable => group.add(&self.store, plan).map_err(Refusal::from),
                 Outcome::Refused(why) => Err(Refusal::Unavailable(why)),
             },
+            Err(unreadable) => Err(unreadable.into()),
         };
         group.answers.push((answer, decided, memory));
         Ok(())
@@ -122,6 +131,9 @@ impl Writer {
 
     /// Begins the next segment if this one would grow too long; the group so far goes first.
     fn make_room(&mut self, group: &mut Group, bytes: u64) -> anyhow::Result<Outcome> {
+        if let Err(error) = self.helper.make_room(&self.store) {
+            return Ok(Outcome::Refused(error.to_string()));
+        }
         let empty = group.tail.offset == segment::HEADER_BYTES as u64;
         if empty || group.tail.offset + bytes <= self.segment_bytes {
             return Ok(Outcome::Durable);
@@ -154,13 +166,13 @@ impl Writer {
         };
         recovery::settle(&*self.disk, &*file)
             .with_context(|| format!("failed to sync {name}: appends are over"))?;
-        self.store.begin_segment(Segment {
-            name: name.into(),
-            file: file.clone(),
-        });
-        self.tail.file = file;
+        self.tail.file = file.clone();
         self.tail.segment = header.number;
         self.tail.offset = segment::HEADER_BYTES as u64;
+        self.part_from = self.tail.offset;
+        let name = name.into();
+        self.store.begin_segment(Segment { name, file }, &self.tail);
+        self.helper.wake();
         Ok(Outcome::Durable)
     }
 
@@ -183,8 +195,9 @@ impl Writer {
                 self.tail = done.tail;
                 self.disk.durable(self.tail.position);
                 self.store
-                    .publish(done.events)
+                    .publish(done.events, &self.tail)
                     .context("the writer made events that do not follow each other")?;
+                self.end_part();
                 done.answers
                     .into_iter()
                     .for_each(|(to, answer, _)| tell(to, answer));
@@ -198,6 +211,16 @@ impl Writer {
             }
         }
         Ok(outcome)
+    }
+
+    /// Ends a part of the index that is long enough; it can then go to its file.
+    fn end_part(&mut self) {
+        if self.tail.offset - self.part_from < self.segment_bytes / PARTS_PER_SEGMENT {
+            return;
+        }
+        self.store.begin_part(&self.tail);
+        self.part_from = self.tail.offset;
+        self.helper.wake();
     }
 
     fn flush(&self, group: &Group) -> anyhow::Result<Outcome> {

@@ -9,7 +9,8 @@ use crate::filter::Filter;
 use crate::limits::{PAGE_EVENTS_MAX, PAGE_LINKS_MAX, PAGE_SCAN_MAX};
 use crate::protocol::streams::ReadResp;
 use crate::record::Record;
-use crate::store::{Direction, Page, Store, StreamPage, Unreadable};
+use crate::store::{Direction, Page, Store, StreamPage};
+use crate::unreadable::Unreadable;
 
 /// The type of an event that stands for another: its data is `revision@stream`.
 const LINK_KIND: &str = "$>";
@@ -69,24 +70,28 @@ pub(super) fn of_all(
         Some(_) => PAGE_SCAN_MAX,
         None => PAGE_EVENTS_MAX,
     };
-    let entries = store.entries(from, direction, scan_max);
-    let mut ended = entries.len() < scan_max;
+    let runs = store.entries(from, direction, scan_max)?;
+    let found: usize = runs.iter().map(|run| run.entries.len()).sum();
+    let mut ended = found < scan_max;
     let mut page = Page::new(shape.at_most(max));
     let mut order = Vec::new();
     let mut last = None;
-    for entry in &entries {
+    let entries = runs
+        .iter()
+        .flat_map(|run| run.entries.iter().map(|entry| (&run.part, entry)));
+    for (part, entry) in entries {
         let wanted = match &mut sieve {
-            Some(sieve) => sieve.filter.wants(store, entry)?,
+            Some(sieve) => sieve.filter.wants(part, entry)?,
             None => true,
         };
-        if wanted && !page.take(entry) {
+        if wanted && !page.take(entry.spot) {
             ended = false;
             break;
         }
         if wanted {
             order.push(None);
         }
-        last = Some(entry.position);
+        last = Some(entry.spot.position);
         if sieve.as_mut().is_some_and(Sieve::passed) {
             order.push(last);
         }
@@ -132,7 +137,7 @@ pub(super) fn of_stream(
     max: u64,
     shape: Shape,
 ) -> Result<OfStream, Status> {
-    match store.stream_page(stream, from, direction, shape.at_most(max)) {
+    match store.stream_page(stream, from, direction, shape.at_most(max))? {
         StreamPage::Missing => Ok(OfStream::Missing),
         StreamPage::Tombstoned => Ok(OfStream::Tombstoned),
         StreamPage::Found {
@@ -173,8 +178,11 @@ fn answer(store: &Store, record: Record, shape: Shape) -> Result<ReadResp, Unrea
     if !shape.resolve_links || record.draft.kind != LINK_KIND {
         return Ok(convert::answer(Some(record), None, shape.ids));
     }
-    let target = target(&record.draft.data).and_then(|(revision, name)| store.spot(name, revision));
-    let event = match target {
+    let spot = match target(&record.draft.data) {
+        Some((revision, name)) => store.spot(name, revision)?,
+        None => None,
+    };
+    let event = match spot {
         Some(spot) => store.load(&[spot])?.pop().filter(|event| !event.erased),
         None => None,
     };

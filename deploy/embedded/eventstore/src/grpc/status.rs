@@ -5,10 +5,10 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Code, Status};
 
 use crate::expect::Expected;
-use crate::filter::BadFilter;
+use crate::filter::{BadFilter, NoAnswer};
 use crate::group::Refusal;
 use crate::limits::APPEND_BYTES_MAX;
-use crate::store::Unreadable;
+use crate::unreadable::Unreadable;
 
 pub(crate) fn stream_deleted(stream: &str) -> Status {
     with_trailers(
@@ -101,6 +101,15 @@ impl From<Unreadable> for Status {
 impl From<BadFilter> for Status {
     fn from(bad: BadFilter) -> Self {
         Status::invalid_argument(bad.to_string())
+    }
+}
+
+impl From<NoAnswer> for Status {
+    fn from(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::Filter(bad) => bad.into(),
+            NoAnswer::Index(unreadable) => unreadable.into(),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::protocol::streams::ReadResp;
 use crate::protocol::streams::read_resp::{
     CaughtUp, Checkpoint, Content, FellBehind, Position, SubscriptionConfirmation,
 };
-use crate::store::Direction;
+use crate::store::{Direction, Store};
 
 pub(super) struct AllSubscription {
     /// The first position to look at, `None` for whatever comes next.
@@ -115,10 +115,14 @@ pub(super) async fn stream(
         from,
         shape,
     } = subscription;
-    let mut from = from.unwrap_or_else(|| {
-        let index = node.store.index();
-        index.stream(&stream).map_or(0, |it| it.next_revision())
-    });
+    let mut from = match from {
+        Some(from) => from,
+        None => {
+            let name = stream.clone();
+            let next = move |store: &Store| store.next_revision(&name);
+            node.store.blocking(next).await?
+        }
+    };
     let mut live = false;
     send(&responses, confirmation()).await?;
     loop {

@@ -276,11 +276,7 @@ impl World {
 
     fn ask(&mut self, node: &Node, random: &mut Random) -> Asked {
         let stream = STREAMS[random.index(STREAMS.len())].to_owned();
-        let next = node
-            .store
-            .index()
-            .stream(&stream)
-            .map_or(0, |stream| stream.next_revision());
+        let next = node.store.next_revision(&stream).unwrap();
         let expected = match random.within(0..6) {
             0 => Expected::NoStream,
             1 => Expected::StreamExists,

@@ -33,6 +33,7 @@ pub fn tail(dir: &Path, told: u64, random: &mut StdRng) -> &'static str {
     let known = frames.iter().rfind(|it| it.position <= told);
     let free = known
         .map_or(SEGMENT_HEADER_BYTES, |it| it.bytes.end)
+        .max(indexed(&path))
         .min(bytes.len());
     // Whatever is in front of a later group was synced before that was written.
     let durable = frames.last().map(|it| it.durable);
@@ -85,6 +86,19 @@ pub fn tail(dir: &Path, told: u64, random: &mut StdRng) -> &'static str {
     };
     std::fs::write(&path, bytes).unwrap();
     done
+}
+
+/// Where the index files of a segment end: what they cover was synced before they were made.
+fn indexed(segment: &Path) -> usize {
+    let number = &segment.file_stem().unwrap().to_str().unwrap()["segment-".len()..];
+    let prefix = format!("index-{number}-");
+    let files = std::fs::read_dir(segment.parent().unwrap()).unwrap();
+    let ends = files.filter_map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let range = name.strip_prefix(&prefix)?.strip_suffix(".idx")?;
+        Some(range.split_once('-')?.1.parse().unwrap())
+    });
+    ends.max().unwrap_or(0)
 }
 
 /// Whether there is an intact header, without which no later segment is ever begun.
