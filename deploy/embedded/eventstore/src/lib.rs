@@ -13,6 +13,7 @@
 
 pub mod backup;
 mod disk;
+mod epoch;
 mod expect;
 mod figures;
 mod filter;
@@ -61,6 +62,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// A segment file is closed before it would grow past this.
     pub segment_bytes: u64,
+    /// An empty log is begun with an event of the system's, as a real server begins its own.
+    pub system_event: bool,
 }
 
 impl Config {
@@ -68,6 +71,7 @@ impl Config {
         Self {
             dir: dir.into(),
             segment_bytes: limits::SEGMENT_BYTES,
+            system_event: false,
         }
     }
 }
@@ -79,11 +83,15 @@ pub async fn serve(
     config: Config,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let dir = config.dir.clone();
+    let Config {
+        dir,
+        segment_bytes,
+        system_event,
+    } = config;
     let disk = tokio::task::spawn_blocking(move || Folder::open(&dir))
         .await
         .context("the opening was cut short")??;
-    serve_on(Arc::new(disk), config.segment_bytes, listener, stop).await
+    run(Arc::new(disk), segment_bytes, system_event, listener, stop).await
 }
 
 /// The same on any [`Disk`].
@@ -93,23 +101,27 @@ pub async fn serve_on(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    run(disk, segment_bytes, false, listener, stop).await
+}
+
+async fn run(
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    system_event: bool,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     ensure!(
         address.ip().is_loopback(),
         "the event store has no passwords: it listens on loopback addresses only, not {address}",
     );
     let folder = disk.folder().map(Path::to_owned);
-    let opened = disk.clone();
-    let opening = move || recovery::open(&opened, segment_bytes);
-    let (store, tail) = tokio::task::spawn_blocking(opening)
-        .await
-        .context("the opening was cut short")??;
-    tracing::info!(
-        position = tail.position,
-        "opened the log at position {}",
-        tail.position
-    );
+    let (store, tail) = open(disk.clone(), segment_bytes).await?;
     let (queue, mut written) = writer::start(disk, store.clone(), tail, segment_bytes)?;
+    if system_event {
+        epoch::begin(&store, &queue).await;
+    }
 
     // Also stops when this future is dropped or fails.
     let stop = stop.child_token();
@@ -156,4 +168,20 @@ pub async fn serve_on(
     ended
         .context("the writer vanished")?
         .context("the log cannot be written")
+}
+
+async fn open(
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+) -> anyhow::Result<(Arc<store::Store>, recovery::Tail)> {
+    let opening = move || recovery::open(&disk, segment_bytes);
+    let (store, tail) = tokio::task::spawn_blocking(opening)
+        .await
+        .context("the opening was cut short")??;
+    tracing::info!(
+        position = tail.position,
+        "opened the log at position {}",
+        tail.position
+    );
+    Ok((store, tail))
 }

@@ -90,7 +90,14 @@ fn main() -> anyhow::Result<()> {
             listen,
             listen_fd,
             segment_bytes,
-        } => (Config { dir, segment_bytes }, listen, listen_fd),
+        } => {
+            let config = Config {
+                dir,
+                segment_bytes,
+                system_event: true,
+            };
+            (config, listen, listen_fd)
+        }
         Command::Verify { dir, head } => {
             let verified = verify::verify(&dir, head.as_deref())?;
             writeln!(std::io::stdout(), "{}", verified.json())?;

@@ -158,7 +158,7 @@ check("a tombstone ends the subscriptions of its stream", async ({ client }) => 
   const error = once(open, "error");
   await client.tombstoneStream(stream);
   const late = client.subscribeToStream(stream).on("data", () => {});
-  for (const [found] of [await error, await once(late, "error")]) {
+  for (const [found] of await Promise.all([error, once(late, "error")])) {
     assert(found instanceof StreamDeletedError, found);
     assert.equal(found.streamName, stream);
   }

@@ -84,13 +84,17 @@ async function fails(promise, kind) {
   throw new Error(`answered ${String(found)}, wanted ${kind.name}`);
 }
 
+// Also fails when nothing happens for too long, and when an error is thrown where nobody waits.
 function inTime(promise) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    const error = new Error(`the check took longer than ${SECONDS_MAX} s`);
-    timer = setTimeout(() => reject(error), SECONDS_MAX * 1000);
+  let fail;
+  const failed = new Promise((_, reject) => (fail = reject));
+  const late = new Error(`the check took longer than ${SECONDS_MAX} s`);
+  const timer = setTimeout(() => fail(late), SECONDS_MAX * 1000);
+  process.on("uncaughtException", fail);
+  return Promise.race([promise, failed]).finally(() => {
+    clearTimeout(timer);
+    process.off("uncaughtException", fail);
   });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 // Whether all checks passed.

@@ -130,11 +130,15 @@ def the_end_of_the_log_is_the_position_of_the_last_append(place):
 
 
 @check
-def an_empty_log_has_nothing_to_read(place):
+def a_new_log_has_nothing_but_what_the_system_wrote(place):
     with own_node() as (_, client):
         same(list(client.read_all()), [])
         same(list(client.read_all(backwards=True)), [])
         same(client.get_commit_position(), 0)
+        [first] = client.read_all(filter_exclude=())
+        assert first.type.startswith("$") and first.stream_name.startswith("$")
+        with client.subscribe_to_all(filter_exclude=()) as subscription:
+            same(next(subscription).id, first.id)
 
 
 @check

@@ -264,6 +264,6 @@ fn acknowledged(truth: &[ResolvedEvent], appenders: &[Appender]) {
         assert!(!appender.acknowledged.is_empty());
         assert!(appender.refused.iter().all(|id| !places.contains_key(id)));
     }
-    // And the one that ends it. So nobody is left without an answer.
-    assert_eq!(truth.len(), count + 1);
+    // And the one that begins the log, and the one that ends it. So nobody is left without an answer.
+    assert_eq!(truth.len(), count + 2);
 }

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use kinolog_eventstore::limits::SEGMENT_BYTES;
 
-use crate::node::{Node, SOON, add, client, folder};
+use crate::node::{Node, SOON, add, client, folder, kind};
 
 /// Where the child finds its socket.
 const DESCRIPTOR: i32 = 63;
@@ -95,7 +95,9 @@ async fn a_node_stops_when_it_is_told_to() {
         let client = client(process.port);
         add(&client, "a", "x", 1).await;
         let mut subscription = client.subscribe_to_all(&Default::default()).await;
-        subscription.next().await.unwrap();
+        let first = subscription.next().await.unwrap();
+        assert_eq!(kind(&first), "$epoch-information");
+        assert_eq!(kind(&subscription.next().await.unwrap()), "x");
         process.signal(signal);
         let ended = process.end().await;
         assert!(ended.success(), "{ended}");
