@@ -25,8 +25,10 @@ use crate::recovery;
 use crate::store::Store;
 use crate::view::View;
 
-/// How long it sleeps when nobody wakes it.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long after a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often it looks by itself whether readers have found something damaged.
+const ROUND: Duration = Duration::from_millis(250);
 /// How often a writer that must wait looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -122,11 +124,14 @@ fn run(indexer: &Indexer, woken: &Receiver<()>, shared: &Shared) {
     loop {
         let result = indexer.work(&shared.stop);
         shared.failing.store(result.is_err(), Ordering::Relaxed);
-        if let Err(error) = result {
-            tracing::error!("the index stays as it is for now: {error:#}");
-        }
-        // Also looks by itself: after a failure, and for what readers found damaged.
-        if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(PAUSE) {
+        let pause = match result {
+            Ok(()) => ROUND,
+            Err(error) => {
+                tracing::error!("the index stays as it is for now: {error:#}");
+                RETRY
+            }
+        };
+        if let Err(RecvTimeoutError::Disconnected) = woken.recv_timeout(pause) {
             return;
         }
     }

@@ -85,13 +85,12 @@ fn is_of_this_log(part: &PartFile, view: &View) -> anyhow::Result<bool> {
     let Some(last) = part.last_spot()? else {
         return Ok(false);
     };
-    // A record that cannot be read is found by reading the segment; then it is named.
+    // It was durable before the index was made: one that cannot be read is no torn tail.
     let record = view
         .load(&[last])
-        .ok()
-        .and_then(|mut records| records.pop());
-    let extent = part.extent();
-    Ok(record.is_some_and(|record| record.chain == extent.chain))
+        .context("the log is damaged: its index knows a record that cannot be read")?
+        .pop();
+    Ok(record.is_some_and(|record| record.chain == part.extent().chain))
 }
 
 fn remove(disk: &dyn Disk, name: &str) {

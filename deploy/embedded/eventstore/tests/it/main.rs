@@ -8,6 +8,7 @@ mod crashes;
 mod deletes;
 mod discovery;
 mod faults;
+mod indexes;
 mod links;
 mod node;
 mod operations;

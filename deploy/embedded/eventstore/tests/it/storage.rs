@@ -212,7 +212,7 @@ async fn two_nodes_never_share_a_folder_and_strangers_never_reach_one() {
 }
 
 /// What opening the log fails with.
-async fn refused(dir: &Path) -> String {
+pub async fn refused(dir: &Path) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let served = kinolog_eventstore::serve(listener, Config::new(dir), CancellationToken::new());
     let served = tokio::time::timeout(crate::node::SOON, served).await;
