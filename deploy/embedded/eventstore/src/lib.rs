@@ -2,8 +2,10 @@
 //!
 //! What a record goes through: a call (`grpc`) puts it in the writer's queue; the
 //! writer decides it together with what else is waiting (`group`), appends the group to
-//! a segment file and syncs once (`writer`); then the index shows it (`index`),
-//! readers and subscriptions find it there and read it from the file (`store`).
+//! a segment file and syncs once (`writer`); then the index shows it (`part`, `view`),
+//! readers and subscriptions find it there and read it from the file (`store`). Beside
+//! that, what is finished of the index goes to files of its own (`indexer`), so that the
+//! next start has little to read (`recovery`).
 //!
 //! # Invariants
 //!
