@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(
         [

@@ -8,6 +8,7 @@
 mod bench;
 mod checks;
 mod conformance;
+mod fuzz;
 mod packages;
 mod programs;
 mod python;
@@ -31,6 +32,8 @@ cargo xtask COMMAND
   check          the checks alone: fmt, clippy, docs, tidy, schema and sqlx snapshots
   conformance [eventstore] [--client python|node|rust]
                  official clients, none of them ours, against the embedded event store
+  fuzz [TARGET] [--seconds 60] [--keep]
+                 throw bytes at what reads bytes in the embedded event store; a minute each
   readme         run the snippets of README.md against a fresh platform
   tidy [--root DIR]
                  check the invariants of the architecture
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         "test" => tests::all(),
         "check" => checks::alone(),
         "conformance" => conformance::run(rest),
+        "fuzz" => fuzz::run(rest),
         "readme" => readme::alone(),
         "tidy" => tidy::run(rest),
         "bench" => bench::run(rest),

@@ -92,6 +92,14 @@ fn with_npm(mut wanted: Vec<&str>) -> Vec<&str> {
     wanted
 }
 
+/// Installs what is missing to build the fuzzer: it is written in C++.
+pub fn for_fuzzing() -> Option<ExitCode> {
+    if on_path("c++") {
+        return None;
+    }
+    install(missing(&["g++"]))
+}
+
 fn install(missing: Vec<String>) -> Option<ExitCode> {
     if missing.is_empty() {
         return None;

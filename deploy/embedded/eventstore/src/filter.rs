@@ -6,14 +6,12 @@
 //! * An expression wins over prefixes. It may look ahead, as the official clients'
 //!   default filters do; one that takes too long is an error, not a busy node.
 
-use fancy_regex::{Regex, RegexBuilder};
+use fancy_regex::Regex;
 
+use crate::expression;
 use crate::limits::{FILTER_BYTES_MAX, FILTER_WINDOW_DEFAULT};
 use crate::part::{Entry, Part};
 use crate::unreadable::Unreadable;
-
-/// Steps back an expression may take on one name.
-const BACKTRACKS_MAX: usize = 100_000;
 
 pub(crate) struct Filter {
     on: Names,
@@ -44,6 +42,8 @@ pub(crate) enum BadFilter {
     Empty,
     #[error("the filter's window and checkpoint interval must be above 0")]
     NoWindow,
+    #[error("the filter's expression repeats too much to be tried on every name")]
+    TooMuch,
     #[error("the filter's expression cannot be used: {0}")]
     Expression(#[from] Box<fancy_regex::Error>),
 }
@@ -79,11 +79,7 @@ impl Filter {
             }
             Pattern::Prefixes(prefixes)
         } else {
-            let regex = RegexBuilder::new(expression)
-                .backtrack_limit(BACKTRACKS_MAX)
-                .build()
-                .map_err(Box::new)?;
-            Pattern::Expression(Box::new(regex))
+            Pattern::Expression(Box::new(expression::compile(expression)?))
         };
         Ok(Self {
             on,
@@ -120,7 +116,7 @@ impl Filter {
         Ok(answer)
     }
 
-    fn matches(&self, name: &str) -> Result<bool, BadFilter> {
+    pub(crate) fn matches(&self, name: &str) -> Result<bool, BadFilter> {
         match &self.pattern {
             Pattern::Expression(regex) => Ok(regex.is_match(name).map_err(Box::new)?),
             Pattern::Prefixes(prefixes) => {

@@ -90,3 +90,9 @@ pub(crate) fn streams(
 ) -> impl crate::protocol::streams::streams_server::Streams<ReadStream: Unpin> {
     streams::Service { node }
 }
+
+/// What a link points at.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn link_target(data: &[u8]) -> Option<(u64, &str)> {
+    pages::target(data)
+}

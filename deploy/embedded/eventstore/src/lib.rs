@@ -17,8 +17,12 @@ pub mod backup;
 mod disk;
 mod epoch;
 mod expect;
+mod expression;
 mod figures;
 mod filter;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 #[expect(
     clippy::result_large_err,

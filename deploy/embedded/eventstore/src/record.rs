@@ -32,6 +32,10 @@ const CHAINED_FROM: usize = 20;
 const CHAIN_AT: usize = 116;
 const HEADER_CHECKSUM_AT: usize = 148;
 
+/// Positions and revisions, which the protocol sometimes counts with a sign. So whoever
+/// counts on from a record does not overflow.
+const NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// A frame is at most this long; a longer length is damage, not a reason to allocate.
 pub(crate) const FRAME_BYTES_MAX: usize =
     NAMED_HEADER_BYTES_MAX + limits::EVENT_BYTES_MAX + CHECKSUM_BYTES;
@@ -94,6 +98,8 @@ pub(crate) enum Damage {
     HeaderChecksum,
     #[error("the payload's checksum does not match")]
     PayloadChecksum,
+    #[error("the record's numbers are not what any writer writes")]
+    Place,
     #[error("a name is not UTF-8")]
     Name,
     #[error("the chain of hashes is broken")]
@@ -305,6 +311,13 @@ fn verify_header(bytes: &[u8]) -> Result<(), Damage> {
     if actual != u32_at(bytes, HEADER_CHECKSUM_AT) {
         return Err(Damage::HeaderChecksum);
     }
+    let place = place(bytes);
+    let possible = place.position <= NUMBER_MAX
+        && place.revision <= NUMBER_MAX
+        && place.batch_index < place.batch_count;
+    if !possible {
+        return Err(Damage::Place);
+    }
     Ok(())
 }
 
@@ -394,6 +407,34 @@ mod tests {
             let mut damaged = frame.to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(decode(&damaged.into()).is_err(), "bit {bit} was not found");
+        }
+    }
+
+    #[test]
+    fn numbers_that_nothing_can_follow_are_damage_though_their_checksum_is_right() {
+        let impossible = [
+            Place {
+                position: u64::MAX,
+                ..PLACE
+            },
+            Place {
+                revision: u64::MAX,
+                ..PLACE
+            },
+            Place {
+                batch_index: u32::MAX,
+                batch_count: u32::MAX,
+                ..PLACE
+            },
+            Place {
+                batch_count: 0,
+                ..PLACE
+            },
+        ];
+        for place in impossible {
+            let mut frame = Vec::new();
+            encode(&mut frame, "video-1", &draft(b"{}"), place, &START);
+            assert_eq!(decode(&frame.into()), Err(Damage::Place), "{place:?}");
         }
     }
 

@@ -189,7 +189,7 @@ fn answer(store: &Store, record: Record, shape: Shape) -> Result<ReadResp, Unrea
     Ok(convert::answer(event, Some(record), shape.ids))
 }
 
-fn target(data: &[u8]) -> Option<(u64, &str)> {
+pub(super) fn target(data: &[u8]) -> Option<(u64, &str)> {
     let (revision, stream) = std::str::from_utf8(data).ok()?.split_once('@')?;
     Some((revision.parse().ok()?, stream))
 }
