@@ -130,8 +130,9 @@ impl Group {
         };
         let view = store.view();
         self.meet(store, &view, &stream)?;
-        // The metadata of a stream that is gone for ever is gone with it.
-        let described = metadata::described_by(&stream);
+        // The metadata of a stream that is gone for ever is gone with it: nobody can read or delete
+        // it. But it may still be set, as clients expect of the real one.
+        let described = metadata::described_by(&stream).filter(|_| drafts.is_none());
         if described.is_some_and(|name| self.history(&view, name).tombstoned()) {
             return Ok(Planned::Answer(Err(Refusal::Tombstoned)));
         }
@@ -186,7 +187,8 @@ impl Group {
         let answer_at = batch.len() - 1;
         let described =
             metadata::described_by(&stream).map(|name| (name, self.history(view, name)));
-        if let Some((name, history)) = described.filter(|(_, history)| history.deleted()) {
+        let returns = described.filter(|(_, it)| it.deleted() && !it.tombstoned());
+        if let Some((name, history)) = returns {
             // New metadata brings a deleted stream back, but not its old events.
             let (_, new) = &batch[answer_at];
             if Rules::of(&new.data).truncate_before < history.next() {

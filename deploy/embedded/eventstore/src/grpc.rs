@@ -3,6 +3,7 @@
 mod answers;
 mod append;
 mod batch;
+pub(crate) mod called;
 mod convert;
 mod features;
 mod gossip;

@@ -59,6 +59,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
+use tower::util::MapRequestLayer;
 
 pub use disk::{Disk, DiskFile, Folder};
 
@@ -142,6 +143,7 @@ async fn run(
             .initial_connection_window_size(4 * 1024 * 1024)
             .http2_keepalive_interval(Some(limits::KEEPALIVE))
             .http2_keepalive_timeout(Some(limits::KEEPALIVE))
+            .layer(MapRequestLayer::new(grpc::called::noted))
             .add_routes(routes)
             .serve_with_incoming_shutdown(
                 socket::connections(listener),

@@ -162,6 +162,20 @@ def a_stream_is_tombstoned_at_its_revision_for_ever(place):
 
 
 @check
+def the_metadata_of_a_tombstoned_stream_may_be_set_and_not_read(place):
+    stream = written(place)
+    put = place.client.set_stream_metadata
+    put(stream, metadata={"mine": 1}, current_version=NO_STREAM)
+    place.client.tombstone_stream(stream, current_version=ANY)
+    for version in (0, ANY):
+        with raises(StreamIsDeletedError):
+            place.client.get_stream_metadata(stream)
+        put(stream, metadata={"mine": 2}, current_version=version)
+    with raises(StreamIsDeletedError):
+        place.client.get_stream_metadata(stream)
+
+
+@check
 def what_never_was_may_be_tombstoned(place):
     for version in (ANY, NO_STREAM):
         stream = new_stream()

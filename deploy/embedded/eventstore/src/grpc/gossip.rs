@@ -1,11 +1,11 @@
-//! `Gossip`: a cluster of one, which leads.
+//! `Gossip`: a cluster of one, which leads, at the address it was called by.
 
 use std::net::SocketAddr;
 
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::convert;
+use super::{called, convert};
 use crate::protocol::gossip::gossip_server::Gossip;
 use crate::protocol::gossip::member_info::VNodeState;
 use crate::protocol::gossip::{ClusterInfo, EndPoint, MemberInfo};
@@ -27,15 +27,17 @@ impl Service {
 
 #[tonic::async_trait]
 impl Gossip for Service {
-    async fn read(&self, _: Request<()>) -> Result<Response<ClusterInfo>, Status> {
+    async fn read(&self, request: Request<()>) -> Result<Response<ClusterInfo>, Status> {
+        let called = called::of(&request);
+        let port = called.and_then(|called| called.port);
         let node = MemberInfo {
             instance_id: Some(convert::structured_id(self.instance)),
             time_stamp: i64::try_from(store::now()).unwrap_or(i64::MAX),
             state: VNodeState::Leader.into(),
             is_alive: true,
             http_end_point: Some(EndPoint {
-                address: self.address.ip().to_string(),
-                port: self.address.port().into(),
+                address: called.map_or(self.address.ip().to_string(), |it| it.host.clone()),
+                port: port.unwrap_or(self.address.port()).into(),
             }),
         };
         Ok(Response::new(ClusterInfo {

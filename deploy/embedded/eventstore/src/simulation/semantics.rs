@@ -44,7 +44,7 @@ const DELETED: u64 = i64::MAX as u64;
 impl Model {
     pub(super) fn append(&mut self, stream: &str, expected: Expected, drafts: &[Draft]) -> Answer {
         let described = stream.strip_prefix("$$");
-        if self.is_gone(stream) {
+        if self.gone.contains(stream) {
             return Err(Refusal::Tombstoned);
         }
         let ids: Vec<Uuid> = drafts.iter().map(|draft| draft.id).collect();
@@ -58,7 +58,7 @@ impl Model {
             let old = self.metadata(stream);
             self.describe(stream, old, self.next(stream));
         }
-        let returns = described.filter(|described| self.is_deleted(described));
+        let returns = described.filter(|it| self.is_deleted(it) && !self.is_gone(it));
         for draft in drafts {
             let data = draft.data.to_vec();
             self.add(stream, &draft.kind, data, Some(draft.id));

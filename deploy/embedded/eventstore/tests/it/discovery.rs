@@ -4,7 +4,7 @@ use eventstore::operations::VNodeState;
 use eventstore::{Client, ReadStreamOptions};
 use tonic::Code;
 use tonic::codec::ProstCodec;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::node::{Node, add, folder, read};
 use crate::wire;
@@ -28,6 +28,28 @@ async fn gossip_names_one_living_leader_and_its_address() {
     assert_eq!(address.address, "127.0.0.1");
     assert_eq!(address.port, u32::from(node.port));
     assert!(member.instance_id.is_some());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn gossip_names_the_host_and_port_it_was_called_by() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    for (origin, host, port) in [
+        ("http://localhost:2113", "localhost", 2113),
+        ("http://[::1]:5", "::1", 5),
+        ("http://log.internal", "log.internal", node.port),
+    ] {
+        let endpoint = Endpoint::try_from(format!("http://127.0.0.1:{}", node.port)).unwrap();
+        let channel = endpoint.origin(origin.parse().unwrap()).connect().await;
+        let mut gossip = GossipClient::new(channel.unwrap());
+        let members = gossip.read(()).await.unwrap().into_inner().members;
+        let address = members[0].http_end_point.clone().unwrap();
+        assert_eq!(
+            (address.address.as_str(), address.port),
+            (host, port.into())
+        );
+    }
     node.stop().await;
 }
 
