@@ -8,8 +8,6 @@
 //!   events.
 //! * An append of which only a part is already there is refused.
 
-use std::collections::HashSet;
-
 use uuid::Uuid;
 
 use crate::limits::IDEMPOTENCY_EVENTS;
@@ -154,20 +152,21 @@ impl<'a> History<'a> {
         let window = IDEMPOTENCY_EVENTS.max(ids.len()) as u64;
         let visible = self.rules.truncate_before.min(next);
         let oldest = visible.max(next.saturating_sub(window));
-        let wanted: HashSet<&Uuid> = ids.iter().collect();
-        let hashes: HashSet<u32> = ids.iter().map(part::id_hash).collect();
+        // Sorted, not hashed: most appends have one event and are compared with a thousand.
+        let wanted = sorted(ids.iter().copied());
+        let hashes = sorted(ids.iter().map(part::id_hash));
 
         let mut seen: Vec<(u64, Uuid)> = Vec::new();
         let durable = oldest.min(self.base.next_revision)..self.base.next_revision;
         let items = self.durable_events().items(durable.clone())?;
         for (item, revision) in items.iter().zip(durable) {
-            if hashes.contains(&item.id_hash) {
+            if hashes.binary_search(&item.id_hash).is_ok() {
                 seen.push((revision, self.view.identity(item.spot)?.1));
             }
         }
         let pending = self.pending.iter().flat_map(|pending| &pending.events);
         seen.extend((self.base.next_revision..).zip(pending.map(|(id, _)| *id)));
-        seen.retain(|(revision, id)| *revision >= oldest && wanted.contains(id));
+        seen.retain(|(revision, id)| *revision >= oldest && wanted.binary_search(id).is_ok());
         for (revision, id) in seen.iter().rev() {
             if id == head && self.stands_at(*revision, ids)? {
                 return Ok(already(*revision, ids));
@@ -217,6 +216,12 @@ impl<'a> History<'a> {
     fn durable_events(&self) -> Events<'a> {
         Events::new(self.view, self.stream, self.base)
     }
+}
+
+fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    values
 }
 
 fn already(first: u64, ids: &[Uuid]) -> Decision {

@@ -37,6 +37,7 @@ pub mod limits;
 mod mark;
 mod metadata;
 mod part;
+mod patience;
 pub mod protocol;
 mod record;
 mod recovery;

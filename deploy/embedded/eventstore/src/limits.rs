@@ -43,6 +43,11 @@ pub const BATCH_DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// One group commit: as many appends as were waiting, up to these two.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUP_APPENDS_MAX: usize = 1024;
+/// How long a group waits for appenders that are expected back, and between two looks.
+pub const GATHER_MAX: Duration = Duration::from_millis(4);
+pub const GATHER_STEP: Duration = Duration::from_micros(50);
+/// Groups that do not wait after one that waited in vain, at most.
+pub const GATHER_SKIPS_MAX: u32 = 32;
 
 /// What a backup writes at once.
 pub const BACKUP_WRITE_BYTES: usize = 1024 * 1024;

@@ -19,7 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::disk::{Disk, is_full};
 use crate::group::{Answer, Group, Planned, Refusal, Request};
 use crate::indexer::{Helper, Indexing};
-use crate::limits::{APPEND_QUEUE_MAX, GROUP_APPENDS_MAX, GROUP_BYTES_MAX, PARTS_PER_SEGMENT};
+use crate::limits::{
+    APPEND_QUEUE_MAX, GATHER_STEP, GROUP_APPENDS_MAX, GROUP_BYTES_MAX, PARTS_PER_SEGMENT,
+};
+use crate::patience::Patience;
 use crate::recovery::{self, Tail};
 use crate::segment::{self, Header};
 use crate::store::{self, Store};
@@ -58,6 +61,7 @@ pub(crate) struct Writer {
     /// Where the part of the index being written begins.
     part_from: u64,
     helper: Helper,
+    patience: Patience,
 }
 
 /// What became of a group.
@@ -83,6 +87,7 @@ impl Writer {
             tail,
             segment_bytes,
             helper,
+            patience: Patience::default(),
         }
     }
 
@@ -91,24 +96,56 @@ impl Writer {
         while let Some(first) = requests.blocking_recv() {
             let begun = Instant::now();
             let mut group = Group::after(&self.tail);
-            let mut next = Some(first);
-            let mut taken = 0;
-            while let Some(request) = next {
-                taken += 1;
-                if let Err(error) = self.take(&mut group, request) {
-                    return Err(fail(group, error));
-                }
-                let full = group.bytes.len() >= GROUP_BYTES_MAX
-                    || group.answers.len() >= GROUP_APPENDS_MAX;
-                next = if full { None } else { requests.try_recv().ok() };
-            }
-            if let Err(error) = self.commit(&mut group) {
-                return Err(fail(group, error));
-            }
+            let written = self
+                .gather(&mut group, first, &mut requests)
+                .and_then(|taken| self.commit(&mut group).map(|_| taken));
+            let taken = match written {
+                Ok(taken) => taken,
+                Err(error) => return Err(fail(group, error)),
+            };
+            self.patience.answered(taken + requests.len());
             let figures = &self.store.figures;
             figures.worked(taken, requests.len(), begun.elapsed());
         }
         Ok(())
+    }
+
+    /// Takes what is waiting, and what comes while that is worth waiting for.
+    fn gather(
+        &mut self,
+        group: &mut Group,
+        first: Request,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> anyhow::Result<usize> {
+        self.take(group, first)?;
+        let mut taken = 1 + self.take_waiting(group, requests)?;
+        let longest = self.patience.longest(taken);
+        if longest.is_zero() {
+            return Ok(taken);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < longest && !is_full_group(group) && !self.patience.content(taken) {
+            // To be woken by each of them would cost more than this.
+            std::thread::sleep(GATHER_STEP);
+            taken += self.take_waiting(group, requests)?;
+        }
+        self.patience.waited(taken);
+        Ok(taken)
+    }
+
+    fn take_waiting(
+        &mut self,
+        group: &mut Group,
+        requests: &mut mpsc::Receiver<Request>,
+    ) -> anyhow::Result<usize> {
+        let mut taken = 0;
+        while !is_full_group(group)
+            && let Ok(request) = requests.try_recv()
+        {
+            self.take(group, request)?;
+            taken += 1;
+        }
+        Ok(taken)
     }
 
     fn take(&mut self, group: &mut Group, request: Request) -> anyhow::Result<()> {
@@ -223,7 +260,7 @@ impl Writer {
         self.helper.wake();
     }
 
-    fn flush(&self, group: &Group) -> anyhow::Result<Outcome> {
+    fn flush(&mut self, group: &Group) -> anyhow::Result<Outcome> {
         if group.bytes.is_empty() {
             return Ok(Outcome::Durable);
         }
@@ -248,11 +285,15 @@ impl Writer {
             .file
             .sync_data()
             .with_context(|| format!("failed to sync {file}: appends are over"))?;
-        self.store
-            .figures
-            .flushed(group.bytes.len(), begun.elapsed());
+        let took = begun.elapsed();
+        self.patience.synced(took);
+        self.store.figures.flushed(group.bytes.len(), took);
         Ok(Outcome::Durable)
     }
+}
+
+fn is_full_group(group: &Group) -> bool {
+    group.bytes.len() >= GROUP_BYTES_MAX || group.answers.len() >= GROUP_APPENDS_MAX
 }
 
 /// Tells everybody of the group that it is over.
