@@ -169,7 +169,9 @@ impl<'a> History<'a> {
         seen.retain(|(revision, id)| *revision >= oldest && wanted.binary_search(id).is_ok());
         for (revision, id) in seen.iter().rev() {
             if id == head && self.stands_at(*revision, ids)? {
-                return Ok(already(*revision, ids));
+                // An id that is there more than once stands where it is first.
+                let last = ids.iter().position(|id| ids.last() == Some(id));
+                return Ok(already(*revision, &ids[..=last.unwrap_or(0)]));
             }
         }
         Ok(match seen.is_empty() {

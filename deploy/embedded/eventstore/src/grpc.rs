@@ -5,6 +5,7 @@ mod append;
 mod batch;
 pub(crate) mod called;
 mod convert;
+mod deadline;
 mod features;
 mod gossip;
 mod monitoring;

@@ -73,6 +73,8 @@ pub const SUBSCRIPTIONS_MAX: usize = 4096;
 pub const FILTER_BYTES_MAX: usize = 16 * 1024;
 /// Window of a filter that names none, in events.
 pub const FILTER_WINDOW_DEFAULT: u32 = 32;
+/// Events a live subscription takes at once; with more it catches up again.
+pub const LIVE_EVENTS_MAX: usize = 32;
 /// A live subscription that skipped events says how far it is after this much silence.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_millis(500);
 

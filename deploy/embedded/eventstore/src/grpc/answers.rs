@@ -4,6 +4,8 @@
 //!
 //! * Answers end with success only when their work said so. Cut short by the node's end
 //!   they end with an error, which clients take for a reason to reconnect.
+//! * An error before the first answer refuses the call itself: some clients look for it
+//!   only there.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::{Node, status};
@@ -24,6 +27,7 @@ impl Node {
     /// Answers that go on until the client leaves: only so many at once.
     pub(super) fn subscription<T, F>(
         &self,
+        deadline: Option<Instant>,
         work: impl FnOnce(Responses<T>) -> F,
     ) -> Result<Answers<T>, Status>
     where
@@ -35,7 +39,7 @@ impl Node {
             .clone()
             .try_acquire_owned()
             .map_err(|_| Status::unavailable("too many subscriptions are open"))?;
-        Ok(self.answers(|responses| {
+        Ok(self.answers(deadline, |responses| {
             let work = work(responses);
             async move {
                 let _permit = permit;
@@ -45,7 +49,11 @@ impl Node {
     }
 
     /// Runs what answers a call beside it, bounded by how fast the client takes answers.
-    pub(super) fn answers<T, F>(&self, work: impl FnOnce(Responses<T>) -> F) -> Answers<T>
+    pub(super) fn answers<T, F>(
+        &self,
+        deadline: Option<Instant>,
+        work: impl FnOnce(Responses<T>) -> F,
+    ) -> Answers<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<(), Status>> + Send + 'static,
@@ -58,7 +66,7 @@ impl Node {
             complete: complete.clone(),
             ended: false,
         };
-        let work = work(responses.clone());
+        let work = in_time(deadline, work(responses.clone()));
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             let run = async {
@@ -75,13 +83,39 @@ impl Node {
     }
 }
 
-/// The answers of one call. They end with success only when the work said so; when it
-/// was cut short they end with an error, which clients take for a reason to reconnect.
+async fn in_time(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<(), Status>>,
+) -> Result<(), Status> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, work)
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("Deadline Exceeded"))),
+        None => work.await,
+    }
+}
+
+/// The answers of one call.
 pub(super) struct Answers<T> {
     page: std::vec::IntoIter<T>,
     queue: mpsc::Receiver<Result<Vec<T>, Status>>,
     complete: Arc<AtomicBool>,
     ended: bool,
+}
+
+impl<T> Answers<T> {
+    /// Waits until there is a first answer, or none.
+    pub(super) async fn begun(mut self) -> Result<Self, Status> {
+        while self.page.len() == 0 && !self.ended {
+            match self.queue.recv().await {
+                Some(Ok(page)) => self.page = page.into_iter(),
+                Some(Err(status)) => return Err(status),
+                None if self.complete.load(Ordering::Acquire) => self.ended = true,
+                None => return Err(status::stopping()),
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl<T: Unpin> Stream for Answers<T> {

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tonic::{Request, Response, Status};
 
-use super::Node;
 use super::answers::{Answers, Responses};
+use super::{Node, deadline};
 use crate::figures::Sample;
 use crate::host;
 use crate::limits::{APPEND_QUEUE_MAX, STATS_REFRESH_MAX, STATS_REFRESH_MIN};
@@ -40,6 +40,7 @@ impl Monitoring for Service {
         &self,
         request: Request<StatsReq>,
     ) -> Result<Response<Self::StatsStream>, Status> {
+        let deadline = deadline::of(request.metadata());
         let StatsReq {
             use_metadata,
             refresh_time_period_in_ms,
@@ -58,8 +59,8 @@ impl Monitoring for Service {
         };
         let answers = self
             .node
-            .subscription(|responses| tell(telling, every, responses))?;
-        Ok(Response::new(answers))
+            .subscription(deadline, |responses| tell(telling, every, responses))?;
+        Ok(Response::new(answers.begun().await?))
     }
 }
 

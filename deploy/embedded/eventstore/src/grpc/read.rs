@@ -8,6 +8,9 @@ use crate::protocol::streams::ReadResp;
 use crate::protocol::streams::read_resp::{Content, StreamNotFound};
 use crate::store::Direction;
 
+/// The page of EventStoreDB, by which it tells a read where the stream begins.
+const TOLD_FIRST_PAGE: u64 = 32;
+
 pub(super) type Responses = answers::Responses<ReadResp>;
 
 pub(super) struct StreamRead {
@@ -18,6 +21,15 @@ pub(super) struct StreamRead {
     pub(super) shape: Shape,
     /// Whether the client also knows messages with the first and last revision.
     pub(super) with_ends: bool,
+}
+
+impl StreamRead {
+    /// Whether there is nothing of the stream where the read begins, so that it goes on at
+    /// its first event. Clients are told so by the page, and count on its size.
+    fn skips_to(&self, first: u64) -> bool {
+        let page = self.count.clamp(1, TOLD_FIRST_PAGE);
+        self.direction == Direction::Forwards && self.from.saturating_add(page) <= first
+    }
 }
 
 pub(super) async fn stream(
@@ -52,7 +64,7 @@ pub(super) async fn stream(
                 events,
                 next,
             } => {
-                if !begun && read.with_ends {
+                if !begun && read.with_ends && read.skips_to(first) {
                     let first = convert::response(Content::FirstStreamPosition(first));
                     send(&responses, first).await?;
                 }

@@ -30,7 +30,7 @@ pub(crate) fn wrong_revision(stream: &str, expected: Expected, current: Option<u
     with_trailers(
         Code::FailedPrecondition,
         format!(
-            "Append failed due to WrongExpectedVersion. Stream: {stream}, \
+            "Delete failed due to WrongExpectedVersion. Stream: {stream}, \
              Expected version: {expected}, Actual version: {current}"
         ),
         &[

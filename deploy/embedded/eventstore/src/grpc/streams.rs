@@ -1,5 +1,6 @@
 //! The `Streams` service: what a request means, and who does it.
 
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answers::Answers;
@@ -7,13 +8,14 @@ use super::convert::{self, Ids};
 use super::pages::{Shape, Sieve};
 use super::read::{self, AllRead, StreamRead};
 use super::subscribe::{self, AllSubscription, StreamSubscription};
-use super::{Node, append, batch};
+use super::{Node, append, batch, deadline};
 use crate::expect::Expected;
 use crate::filter::{Filter, Names};
 use crate::group::Command;
 use crate::protocol::streams::read_req::Options;
 use crate::protocol::streams::read_req::options::{
-    CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption, UuidOption,
+    AllOptions, CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption,
+    StreamOptions, UuidOption,
     all_options::AllOption,
     filter_options::{Filter as FilterOn, Window},
     stream_options::RevisionOption,
@@ -36,9 +38,11 @@ impl Streams for Service {
     type BatchAppendStream = Answers<BatchAppendResp>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Self::ReadStream>, Status> {
+        let deadline = deadline::of(request.metadata());
         let options = request.into_inner().options;
         let options = options.ok_or_else(|| Status::invalid_argument("the options are missing"))?;
-        Ok(Response::new(self.begin_read(options)?))
+        let answers = self.begin_read(options, deadline)?;
+        Ok(Response::new(answers.begun().await?))
     }
 
     async fn append(
@@ -53,11 +57,12 @@ impl Streams for Service {
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
+        let deadline = deadline::of(request.metadata());
         let messages = request.into_inner();
         let node = self.node.clone();
         let answers = self
             .node
-            .answers(|responses| batch::run(node, messages, responses));
+            .answers(deadline, |responses| batch::run(node, messages, responses));
         Ok(Response::new(answers))
     }
 
@@ -117,80 +122,135 @@ impl Streams for Service {
     }
 }
 
+/// What all reads have in common.
+#[derive(Clone, Copy)]
+struct Asked {
+    direction: Direction,
+    shape: Shape,
+    /// Which messages the client knows: with 1 the ends of a stream, with 2 falling behind.
+    compatibility: u32,
+    deadline: Option<Instant>,
+}
+
 impl Service {
-    fn begin_read(&self, options: Options) -> Result<Answers<ReadResp>, Status> {
-        let shape = Shape {
-            ids: ids(options.uuid_option),
-            resolve_links: options.resolve_links,
-        };
+    fn begin_read(
+        &self,
+        options: Options,
+        deadline: Option<Instant>,
+    ) -> Result<Answers<ReadResp>, Status> {
         let direction = match ReadDirection::try_from(options.read_direction) {
             Ok(ReadDirection::Forwards) => Direction::Forwards,
             Ok(ReadDirection::Backwards) => Direction::Backwards,
             Err(_) => return Err(Status::invalid_argument("the read direction is unknown")),
         };
-        let filter = match options.filter_option {
-            Some(FilterOption::Filter(filter)) => Some(filter),
-            Some(FilterOption::NoFilter(())) | None => None,
+        let asked = Asked {
+            direction,
+            shape: Shape {
+                ids: ids(options.uuid_option),
+                resolve_links: options.resolve_links,
+            },
+            compatibility: options.control_option.map_or(0, |it| it.compatibility),
+            deadline,
         };
-        let compatibility = options.control_option.map_or(0, |it| it.compatibility);
-        let filtered = filter.is_some();
-        match (options.stream_option, options.count_option) {
-            (Some(StreamOption::Stream(_)), _) if filtered => {
+        let (Some(what), Some(count)) = (options.stream_option, options.count_option) else {
+            return Err(Status::invalid_argument(
+                "a read names a stream or $all, and a count or a subscription",
+            ));
+        };
+        if direction == Direction::Backwards && matches!(count, CountOption::Subscription(_)) {
+            return Err(Status::invalid_argument("a subscription goes forwards"));
+        }
+        match (what, options.filter_option) {
+            (StreamOption::Stream(_), Some(FilterOption::Filter(_))) => {
                 Err(Status::invalid_argument("only $all is read with a filter"))
             }
-            (_, Some(CountOption::Subscription(_))) if direction == Direction::Backwards => {
-                Err(Status::invalid_argument("a subscription goes forwards"))
+            (StreamOption::Stream(stream), Some(FilterOption::NoFilter(())) | None) => {
+                self.read_stream(stream, count, asked)
             }
-            (Some(StreamOption::Stream(stream)), Some(CountOption::Count(count))) => {
+            (StreamOption::All(all), Some(FilterOption::Filter(filter))) => {
+                self.read_all(all, count, Some(filter), asked)
+            }
+            (StreamOption::All(all), Some(FilterOption::NoFilter(())) | None) => {
+                self.read_all(all, count, None, asked)
+            }
+        }
+    }
+
+    fn read_stream(
+        &self,
+        options: StreamOptions,
+        count: CountOption,
+        asked: Asked,
+    ) -> Result<Answers<ReadResp>, Status> {
+        let stream = convert::stream_name(options.stream_identifier)?;
+        let node = self.node.clone();
+        match count {
+            CountOption::Count(count) => {
                 let read = StreamRead {
-                    from: first_revision(stream.revision_option),
-                    stream: convert::stream_name(stream.stream_identifier)?,
-                    direction,
+                    stream,
+                    from: first_revision(options.revision_option),
+                    direction: asked.direction,
                     count,
-                    shape,
-                    with_ends: compatibility >= 1,
+                    shape: asked.shape,
+                    with_ends: asked.compatibility >= 1,
                 };
-                let node = self.node.clone();
-                Ok(self
+                let answers = self
                     .node
-                    .answers(|responses| read::stream(node, read, responses)))
+                    .answers(asked.deadline, |it| read::stream(node, read, it));
+                Ok(answers)
             }
-            (Some(StreamOption::All(all)), Some(CountOption::Count(count))) => {
-                let read = AllRead {
-                    from: first_position(all.all_option),
-                    direction,
-                    count,
-                    sieve: filter.map(sieve).transpose()?,
-                    shape,
-                };
-                let node = self.node.clone();
-                Ok(self
-                    .node
-                    .answers(|responses| read::all(node, read, responses)))
-            }
-            (Some(StreamOption::Stream(stream)), Some(CountOption::Subscription(_))) => {
+            CountOption::Subscription(_) => {
                 let subscription = StreamSubscription {
-                    from: revision_after(stream.revision_option),
-                    stream: convert::stream_name(stream.stream_identifier)?,
-                    shape,
+                    stream,
+                    from: revision_after(options.revision_option),
+                    shape: asked.shape,
+                    tells_falling_behind: asked.compatibility >= 2,
                 };
-                let node = self.node.clone();
-                self.node
-                    .subscription(|it| subscribe::stream(node, subscription, it))
+                self.node.subscription(asked.deadline, |it| {
+                    subscribe::stream(node, subscription, it)
+                })
             }
-            (Some(StreamOption::All(all)), Some(CountOption::Subscription(_))) => {
+        }
+    }
+
+    fn read_all(
+        &self,
+        options: AllOptions,
+        count: CountOption,
+        filter: Option<FilterOptions>,
+        asked: Asked,
+    ) -> Result<Answers<ReadResp>, Status> {
+        let node = self.node.clone();
+        match count {
+            CountOption::Count(count) => {
+                // A read has no checkpoints, whatever interval it names.
+                let sieve = filter.map(|filter| sieve(filter, 1)).transpose()?;
+                let read = AllRead {
+                    from: first_position(options.all_option),
+                    direction: asked.direction,
+                    count,
+                    sieve,
+                    shape: asked.shape,
+                };
+                let answers = self
+                    .node
+                    .answers(asked.deadline, |it| read::all(node, read, it));
+                Ok(answers)
+            }
+            CountOption::Subscription(_) => {
+                let multiplied = |filter: FilterOptions| {
+                    let multiplier = filter.checkpoint_interval_multiplier;
+                    sieve(filter, multiplier)
+                };
                 let subscription = AllSubscription {
-                    from: position_after(all.all_option),
-                    sieve: filter.map(sieve).transpose()?,
-                    shape,
+                    from: position_after(options.all_option),
+                    sieve: filter.map(multiplied).transpose()?,
+                    shape: asked.shape,
+                    tells_falling_behind: asked.compatibility >= 2,
                 };
-                let node = self.node.clone();
                 self.node
-                    .subscription(|it| subscribe::all(node, subscription, it))
+                    .subscription(asked.deadline, |it| subscribe::all(node, subscription, it))
             }
-            (None, _) | (_, None) => Err(Status::invalid_argument(
-                "a read names a stream or $all, and a count or a subscription",
-            )),
         }
     }
 }
@@ -236,7 +296,7 @@ fn position_after(option: Option<AllOption>) -> Option<u64> {
     }
 }
 
-fn sieve(options: FilterOptions) -> Result<Sieve, Status> {
+fn sieve(options: FilterOptions, multiplier: u32) -> Result<Sieve, Status> {
     let (on, expression) = match options.filter {
         Some(FilterOn::StreamIdentifier(expression)) => (Names::Stream, expression),
         Some(FilterOn::EventType(expression)) => (Names::Kind, expression),
@@ -246,7 +306,6 @@ fn sieve(options: FilterOptions) -> Result<Sieve, Status> {
         Some(Window::Max(max)) => Some(max),
         Some(Window::Count(())) | None => None,
     };
-    let multiplier = options.checkpoint_interval_multiplier;
     let filter = Filter::new(on, &expression.regex, expression.prefix, window, multiplier)?;
     Ok(Sieve {
         filter,

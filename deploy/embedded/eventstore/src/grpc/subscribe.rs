@@ -3,6 +3,8 @@
 //! # Invariants
 //!
 //! * It never ends by itself with success: clients take that for an invitation to spin.
+//! * More news at once than a live subscription would hold are read as history: the client
+//!   hears that it has caught up again. That it fell behind is told to those who ask.
 //! * History and news are read the same way, by position, so nothing is missed or
 //!   repeated between them; a slow client reads history again.
 //! * A filtered subscription is never far behind the log: it is told how far it is at
@@ -17,7 +19,7 @@ use uuid::Uuid;
 use super::pages::{self, OfStream, Shape, Sieve, Step};
 use super::read::{Responses, send, send_all};
 use super::{Node, convert, status};
-use crate::limits::{CHECKPOINT_IDLE, PAGE_EVENTS_MAX};
+use crate::limits::{CHECKPOINT_IDLE, LIVE_EVENTS_MAX, PAGE_EVENTS_MAX};
 use crate::protocol::streams::ReadResp;
 use crate::protocol::streams::read_resp::{
     CaughtUp, Checkpoint, Content, FellBehind, Position, SubscriptionConfirmation,
@@ -29,6 +31,8 @@ pub(super) struct AllSubscription {
     pub(super) from: Option<u64>,
     pub(super) sieve: Option<Sieve>,
     pub(super) shape: Shape,
+    /// Whether the client knows a message for it.
+    pub(super) tells_falling_behind: bool,
 }
 
 pub(super) async fn all(
@@ -41,6 +45,7 @@ pub(super) async fn all(
         from,
         mut sieve,
         shape,
+        tells_falling_behind,
     } = subscription;
     // Positions begin at 1: an empty log, whose head is 0, has no page to look at.
     let mut from = from
@@ -57,7 +62,7 @@ pub(super) async fn all(
                     send(&responses, checkpoint(from - 1)).await?;
                     told = from;
                 }
-                send(&responses, caught_up(None, from.saturating_sub(1))).await?;
+                send(&responses, caught_up(Place::after_all(from))).await?;
                 live = true;
             }
             let silent = sieve.is_some() && told < from;
@@ -75,8 +80,10 @@ pub(super) async fn all(
             })
             .await?;
         sieve = page.sieve;
-        if live && !page.ended {
-            send(&responses, fell_behind(None, from - 1)).await?;
+        if live && (!page.ended || page.steps.len() > LIVE_EVENTS_MAX) {
+            if tells_falling_behind {
+                send(&responses, fell_behind(Place::after_all(from))).await?;
+            }
             live = false;
         }
         if let Some(last) = page.last {
@@ -102,6 +109,8 @@ pub(super) struct StreamSubscription {
     /// The first revision to send, `None` for whatever comes next.
     pub(super) from: Option<u64>,
     pub(super) shape: Shape,
+    /// Whether the client knows a message for it.
+    pub(super) tells_falling_behind: bool,
 }
 
 pub(super) async fn stream(
@@ -114,6 +123,7 @@ pub(super) async fn stream(
         stream,
         from,
         shape,
+        tells_falling_behind,
     } = subscription;
     let mut from = match from {
         Some(from) => from,
@@ -123,10 +133,10 @@ pub(super) async fn stream(
             node.store.blocking(next).await?
         }
     };
-    let mut live = false;
-    send(&responses, confirmation()).await?;
+    let (mut live, mut confirmed) = (false, false);
     loop {
-        let seen = *head.borrow_and_update();
+        head.mark_unchanged();
+        let before = Place::after_revision(from);
         let name = stream.clone();
         let page = node
             .store
@@ -145,14 +155,20 @@ pub(super) async fn stream(
                 (events, next)
             }
         };
-        if live && next.is_some() {
-            send(&responses, fell_behind(from.checked_sub(1), seen)).await?;
+        if !confirmed {
+            send(&responses, confirmation()).await?;
+            confirmed = true;
+        }
+        if live && (next.is_some() || events.len() > LIVE_EVENTS_MAX) {
+            if tells_falling_behind {
+                send(&responses, fell_behind(before)).await?;
+            }
             live = false;
         }
         send_all(&responses, events).await?;
         if next.is_none() {
             if !live {
-                send(&responses, caught_up(from.checked_sub(1), seen)).await?;
+                send(&responses, caught_up(Place::after_revision(from))).await?;
                 live = true;
             }
             wait(&mut head, &responses, false).await?;
@@ -204,25 +220,47 @@ fn checkpoint(position: u64) -> ReadResp {
     }))
 }
 
-fn caught_up(revision: Option<u64>, position: u64) -> ReadResp {
+/// Where a subscription is, as a client may come back to it: a revision in a stream, a
+/// position in the log; nothing before the first event.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    revision: Option<i64>,
+    position: Option<Position>,
+}
+
+impl Place {
+    fn after_all(next: u64) -> Self {
+        let last = next.checked_sub(1).filter(|last| *last > 0);
+        Self {
+            position: last.map(|last| Position {
+                commit_position: last,
+                prepare_position: last,
+            }),
+            revision: None,
+        }
+    }
+
+    fn after_revision(next: u64) -> Self {
+        let last = next.checked_sub(1);
+        Self {
+            revision: last.and_then(|last| i64::try_from(last).ok()),
+            position: None,
+        }
+    }
+}
+
+fn caught_up(place: Place) -> ReadResp {
     convert::response(Content::CaughtUp(CaughtUp {
         timestamp: Some(SystemTime::now().into()),
-        stream_revision: revision.and_then(|revision| i64::try_from(revision).ok()),
-        position: Some(both(position)),
+        stream_revision: place.revision,
+        position: place.position,
     }))
 }
 
-fn fell_behind(revision: Option<u64>, position: u64) -> ReadResp {
+fn fell_behind(place: Place) -> ReadResp {
     convert::response(Content::FellBehind(FellBehind {
         timestamp: Some(SystemTime::now().into()),
-        stream_revision: revision.and_then(|revision| i64::try_from(revision).ok()),
-        position: Some(both(position)),
+        stream_revision: place.revision,
+        position: place.position,
     }))
-}
-
-fn both(position: u64) -> Position {
-    Position {
-        commit_position: position,
-        prepare_position: position,
-    }
 }

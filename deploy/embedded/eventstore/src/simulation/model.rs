@@ -196,7 +196,7 @@ fn compare_reads(runtime: &Runtime, node: &Node, model: &Model, random: &mut Ran
     let (filter, wanted) = filter(random);
     let found = read(runtime, node, options(option, direction, count, filter));
     let expected = Found::Events {
-        first: 0,
+        first: None,
         last: 0,
         events: model.read_all(from, direction, count, wanted),
     };
@@ -261,21 +261,21 @@ fn read(runtime: &Runtime, node: &Node, options: Options) -> Found {
     let options = Some(options);
     runtime.block_on(async {
         let request = tonic::Request::new(ReadReq { options });
-        let answers = grpc::streams(node).read(request).await.unwrap();
+        let answers = match grpc::streams(node).read(request).await {
+            Ok(answers) => answers,
+            Err(status) => {
+                assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+                return Found::Deleted;
+            }
+        };
         let mut answers = answers.into_inner();
-        let (mut first, mut last, mut events) = (0, 0, vec![]);
+        let (mut first, mut last, mut events) = (None, 0, vec![]);
         while let Some(answer) = answers.next().await {
-            let content = match answer {
-                Ok(ReadResp { content }) => content.unwrap(),
-                Err(status) => {
-                    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-                    return Found::Deleted;
-                }
-            };
-            match content {
+            let ReadResp { content } = answer.unwrap();
+            match content.unwrap() {
                 Content::Event(found) => events.push(event(found)),
                 Content::StreamNotFound(_) => return Found::Missing,
-                Content::FirstStreamPosition(position) => first = position,
+                Content::FirstStreamPosition(position) => first = Some(position),
                 Content::LastStreamPosition(position) => last = position,
                 other => panic!("{other:?}"),
             }

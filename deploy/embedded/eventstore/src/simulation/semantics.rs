@@ -27,7 +27,8 @@ pub(super) enum Found {
     Missing,
     Deleted,
     Events {
-        first: u64,
+        /// Told only to a read that begins a page or more before it.
+        first: Option<u64>,
         last: u64,
         events: Vec<Event>,
     },
@@ -127,8 +128,10 @@ impl Model {
             Direction::Backwards => some(visible.filter(|it| it.revision <= from).rev(), count),
         };
         let last = next - 1;
+        let page = count.clamp(1, 32);
+        let skips = direction == Direction::Forwards && from.saturating_add(page) <= first;
         Found::Events {
-            first,
+            first: skips.then_some(first),
             last,
             events,
         }
@@ -185,7 +188,8 @@ impl Model {
             Expected::StreamExists if next == 0 && self.next(&format!("$${stream}")) == 0 => wrong,
             Expected::StreamExists | Expected::Any => {
                 if let Some(first) = (begin..next).rev().find(|first| stands(*first)) {
-                    return last(first);
+                    let last = ids.iter().position(|id| Some(id) == ids.last());
+                    return Ok(last.map(|at| first + at as u64));
                 }
                 let mut visible = self.events(stream).filter(|it| it.revision >= begin);
                 match visible.any(|it| it.id.is_some_and(|id| ids.contains(&id))) {

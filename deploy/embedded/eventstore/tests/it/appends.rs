@@ -195,3 +195,21 @@ fn seconds_since(created: i64) -> i64 {
         .unwrap();
     i64::try_from(now.as_secs()).unwrap() - created
 }
+
+#[tokio::test]
+async fn an_append_that_repeats_one_id_is_known_where_that_stands_first() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let id = Uuid::new_v4();
+    let same = || (0..6).map(|_| event_with("x", id)).collect();
+    for (expected, last) in [
+        (Expected::NoStream, 5),
+        (Expected::NoStream, 5),
+        (Expected::Any, 0),
+    ] {
+        let written = append(&node.client, "a", expected, same()).await;
+        assert_eq!(written.unwrap().next_expected_version, last);
+    }
+    assert_eq!(revisions(&node.client, "a").await.len(), 6);
+    node.stop().await;
+}

@@ -10,6 +10,7 @@ mod discovery;
 mod faults;
 mod indexes;
 mod links;
+mod liveness;
 mod node;
 mod operations;
 mod process;

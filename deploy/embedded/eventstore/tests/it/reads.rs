@@ -1,7 +1,7 @@
 //! Reading streams and the whole log, both ways, from every kind of position.
 
 use eventstore::{
-    Error, Position, ReadAllOptions, ReadEvent, ReadStreamOptions, StreamMetadataBuilder,
+    Client, Error, Position, ReadAllOptions, ReadEvent, ReadStreamOptions, StreamMetadataBuilder,
     StreamPosition,
 };
 
@@ -67,12 +67,28 @@ async fn a_stream_that_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_read_tells_the_first_and_the_last_revision() {
+async fn a_read_tells_the_last_revision_and_the_first_if_it_begins_a_page_before_it() {
     let dir = folder();
     let node = Node::start(dir.path()).await;
-    add(&node.client, "a", "x", 3).await;
-    let options = ReadStreamOptions::default().max_count(1);
-    let mut answers = node.client.read_stream("a", &options).await.unwrap();
+    let client = &node.client;
+    add(client, "a", "x", 64).await;
+    assert_eq!(ends(client, 0, 2).await, (None, Some(63)));
+    let metadata = StreamMetadataBuilder::new().truncate_before(33).build();
+    client
+        .set_stream_metadata("a", &Default::default(), &metadata)
+        .await
+        .unwrap();
+    assert_eq!(ends(client, 0, 100).await, (Some(33), Some(63)));
+    assert_eq!(ends(client, 2, 100).await, (None, Some(63)));
+    assert_eq!(ends(client, 32, 1).await, (Some(33), Some(63)));
+    node.stop().await;
+}
+
+/// The first and the last revision, as a read of so many events is told.
+async fn ends(client: &Client, from: u64, count: usize) -> (Option<u64>, Option<u64>) {
+    let from = StreamPosition::Position(from);
+    let options = ReadStreamOptions::default().position(from).max_count(count);
+    let mut answers = client.read_stream("a", &options).await.unwrap();
     let (mut first, mut last) = (None, None);
     while let Some(answer) = answers.next_read_event().await.unwrap() {
         match answer {
@@ -81,8 +97,7 @@ async fn a_read_tells_the_first_and_the_last_revision() {
             ReadEvent::Event(_) | ReadEvent::LastAllStreamPosition(_) => {}
         }
     }
-    assert_eq!((first, last), (Some(0), Some(2)));
-    node.stop().await;
+    (first, last)
 }
 
 #[tokio::test]
