@@ -19,7 +19,7 @@ use crate::part::memory::Fresh;
 use crate::part::{self, Base, Spot};
 use crate::record::{self, Draft, Place};
 use crate::recovery::Tail;
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::unreadable::Unreadable;
 use crate::view::View;
 
@@ -229,7 +229,7 @@ impl Group {
             self.meet(store, &view, stream)?;
         }
         let count = fit(plan.batch.len());
-        self.tail.created = self.tail.created.max(store::now());
+        self.tail.created = self.tail.created.max(store.clock.now());
         let mut written = Written {
             revision: None,
             position: 0,

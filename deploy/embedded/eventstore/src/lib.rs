@@ -14,6 +14,7 @@
 //! * See [`limits`] for the maximum of everything.
 
 pub mod backup;
+mod clock;
 mod disk;
 mod epoch;
 mod expect;

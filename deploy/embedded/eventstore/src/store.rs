@@ -8,10 +8,10 @@
 //! * Every record is checked when it is read; a damaged one is an error, never an answer.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::clock::Clock;
 use crate::figures::Figures;
 use crate::known::{Found, Known};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAGES_IN_FLIGHT_MAX};
@@ -30,6 +30,7 @@ pub(crate) struct Store {
     head: watch::Sender<u64>,
     pages: Semaphore,
     pub(crate) figures: Figures,
+    pub(crate) clock: Clock,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ impl Store {
             head: watch::Sender::new(0),
             pages: Semaphore::new(PAGES_IN_FLIGHT_MAX),
             figures: Figures::default(),
+            clock: Clock::default(),
         }
     }
 
@@ -121,6 +123,12 @@ impl Store {
         self.head.send_replace(tail.position);
     }
 
+    /// How many pages are being read.
+    #[cfg(test)]
+    pub(crate) fn pages_in_flight(&self) -> usize {
+        PAGES_IN_FLIGHT_MAX - self.pages.available_permits()
+    }
+
     /// Runs work that reads files, away from the async threads and not too much at once.
     pub(crate) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
@@ -170,15 +178,8 @@ impl Store {
         max: u64,
     ) -> Result<StreamPage, Unreadable> {
         let view = self.view();
-        // The metadata of a stream that is gone for ever is gone with it.
-        if let Some(described) = metadata::described_by(name) {
-            let described = self.base(&view, described)?.unwrap_or_default();
-            if described.state.tombstoned {
-                return Ok(StreamPage::Tombstoned);
-            }
-        }
         let base = self.base(&view, name)?.unwrap_or_default();
-        if base.state.tombstoned {
+        if base.state.tombstoned || self.is_described_gone(&view, name)? {
             return Ok(StreamPage::Tombstoned);
         }
         let next = base.next_revision;
@@ -187,7 +188,7 @@ impl Store {
             return Ok(StreamPage::Missing);
         }
         let mut events = Events::new(&view, name, base);
-        let first = first_visible(&view, &mut events, &rules, next)?;
+        let first = first_visible(&view, &mut events, &rules, self.clock.now())?;
         let max = max.min(PAGE_EVENTS_MAX as u64);
         let range = match direction {
             Direction::Forwards => {
@@ -217,6 +218,15 @@ impl Store {
         })
     }
 
+    /// Whether this is the metadata of a stream that is gone for ever: it is gone with it.
+    fn is_described_gone(&self, view: &View, stream: &str) -> Result<bool, Unreadable> {
+        let Some(described) = metadata::described_by(stream) else {
+            return Ok(false);
+        };
+        let described = self.base(view, described)?;
+        Ok(described.is_some_and(|it| it.state.tombstoned))
+    }
+
     /// The revision that the next event of a stream will have.
     pub(crate) fn next_revision(&self, stream: &str) -> Result<u64, Unreadable> {
         let base = self.base(&self.view(), stream)?;
@@ -230,11 +240,12 @@ impl Store {
             return Ok(None);
         };
         let rules = base.state.rules(stream);
-        if base.state.tombstoned || rules.deleted() {
+        let gone = base.state.tombstoned || self.is_described_gone(&view, stream)?;
+        if gone || rules.deleted() {
             return Ok(None);
         }
         let mut events = Events::new(&view, stream, base);
-        if revision < first_visible(&view, &mut events, &rules, base.next_revision)? {
+        if revision < first_visible(&view, &mut events, &rules, self.clock.now())? {
             return Ok(None);
         }
         Ok(events.item(revision)?.map(|item| item.spot))
@@ -280,8 +291,9 @@ fn first_visible(
     view: &View,
     events: &mut Events,
     rules: &Rules,
-    next: u64,
+    now: u64,
 ) -> Result<u64, Unreadable> {
+    let next = events.next_revision();
     let mut first = rules.truncate_before.min(next);
     if let Some(count) = rules.max_count {
         first = first.max(next.saturating_sub(count));
@@ -289,7 +301,7 @@ fn first_visible(
     let Some(age) = rules.max_age_ticks else {
         return Ok(first);
     };
-    let oldest = now().saturating_sub(age);
+    let oldest = now.saturating_sub(age);
     let mut end = next;
     while first < end {
         let middle = first + (end - first) / 2;
@@ -332,12 +344,4 @@ impl Page {
         self.spots.push(spot);
         true
     }
-}
-
-/// 100 ns since 1970.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_nanos() / 100).unwrap_or(u64::MAX)
 }

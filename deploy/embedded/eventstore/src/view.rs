@@ -195,6 +195,11 @@ impl<'a> Events<'a> {
         }
     }
 
+    /// The revision that the next one will have.
+    pub(crate) fn next_revision(&self) -> u64 {
+        self.base.next_revision
+    }
+
     /// The events at these revisions, all of which exist.
     pub(crate) fn items(&mut self, revisions: Range<u64>) -> Result<Vec<Item>, Unreadable> {
         if revisions.is_empty() {

@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::patience::Patience;
 use crate::recovery::{self, Tail};
 use crate::segment::{self, Header};
-use crate::store::{self, Store};
+use crate::store::Store;
 use crate::view::Segment;
 
 /// Starts the thread. It ends when the last sender of the queue is gone, having written
@@ -188,7 +188,7 @@ impl Writer {
         let header = Header {
             number: self.tail.segment + 1,
             after: self.tail.position,
-            created: store::now(),
+            created: self.store.clock.now(),
             chain: self.tail.chain,
         };
         let name = segment::name(header.number);

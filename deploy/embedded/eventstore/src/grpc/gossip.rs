@@ -6,10 +6,10 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{called, convert};
+use crate::clock;
 use crate::protocol::gossip::gossip_server::Gossip;
 use crate::protocol::gossip::member_info::VNodeState;
 use crate::protocol::gossip::{ClusterInfo, EndPoint, MemberInfo};
-use crate::store;
 
 pub(super) struct Service {
     address: SocketAddr,
@@ -32,7 +32,7 @@ impl Gossip for Service {
         let port = called.and_then(|called| called.port);
         let node = MemberInfo {
             instance_id: Some(convert::structured_id(self.instance)),
-            time_stamp: i64::try_from(store::now()).unwrap_or(i64::MAX),
+            time_stamp: i64::try_from(clock::now()).unwrap_or(i64::MAX),
             state: VNodeState::Leader.into(),
             is_alive: true,
             http_end_point: Some(EndPoint {

@@ -18,8 +18,19 @@ pub(super) struct Event {
     pub(super) revision: u64,
     pub(super) kind: String,
     pub(super) data: Vec<u8>,
+    /// 100 ns since 1970.
+    pub(super) created: u64,
     /// `None` where the node draws it.
     pub(super) id: Option<Uuid>,
+}
+
+/// An event as a reader gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// `None` if it is a link to nothing.
+    pub(super) event: Option<Event>,
+    /// The link that led to it.
+    pub(super) link: Option<Event>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,17 +41,20 @@ pub(super) enum Found {
         /// Told only to a read that begins a page or more before it.
         first: Option<u64>,
         last: u64,
-        events: Vec<Event>,
+        events: Vec<Shown>,
     },
 }
 
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) log: Vec<Event>,
+    /// What the clock says, 100 ns since 1970.
+    pub(super) now: u64,
     gone: HashSet<String>,
 }
 
 const DELETED: u64 = i64::MAX as u64;
+const TICKS_PER_SECOND: u64 = 10_000_000;
 
 impl Model {
     pub(super) fn append(&mut self, stream: &str, expected: Expected, drafts: &[Draft]) -> Answer {
@@ -100,13 +114,21 @@ impl Model {
             revision: DELETED,
             kind: "$streamDeleted".into(),
             data: vec![],
+            created: self.created(),
             id: None,
         });
         let revision = Some(DELETED);
         Ok(Written { revision, position })
     }
 
-    pub(super) fn read(&self, stream: &str, from: u64, direction: Direction, count: u64) -> Found {
+    pub(super) fn read(
+        &self,
+        stream: &str,
+        from: u64,
+        direction: Direction,
+        count: u64,
+        resolve_links: bool,
+    ) -> Found {
         if self.is_gone(stream) {
             return Found::Deleted;
         }
@@ -114,26 +136,18 @@ impl Model {
         if next == 0 || self.is_deleted(stream) {
             return Found::Missing;
         }
-        let kept = match stream.starts_with("$$") {
-            true => Some(1),
-            false => self.number(stream, "$maxCount"),
-        };
-        let first = self
-            .truncated_before(stream)
-            .min(next)
-            .max(next.saturating_sub(kept.unwrap_or(u64::MAX)));
-        let visible = self.events(stream).filter(|it| it.revision >= first);
+        let visible = self.visible(stream);
         let events = match direction {
             Direction::Forwards => some(visible.filter(|it| it.revision >= from), count),
             Direction::Backwards => some(visible.filter(|it| it.revision <= from).rev(), count),
         };
-        let last = next - 1;
+        let first = self.visible(stream).next().map_or(next, |it| it.revision);
         let page = count.clamp(1, 32);
         let skips = direction == Direction::Forwards && from.saturating_add(page) <= first;
         Found::Events {
             first: skips.then_some(first),
-            last,
-            events,
+            last: next - 1,
+            events: self.shown(events, resolve_links),
         }
     }
 
@@ -143,12 +157,71 @@ impl Model {
         direction: Direction,
         count: u64,
         wanted: impl Fn(&Event) -> bool,
-    ) -> Vec<Event> {
+        resolve_links: bool,
+    ) -> Vec<Shown> {
         let log = self.log.iter().filter(|it| wanted(it));
-        match direction {
+        let events = match direction {
             Direction::Forwards => some(log.filter(|it| it.position >= from), count),
             Direction::Backwards => some(log.filter(|it| it.position < from).rev(), count),
+        };
+        self.shown(events, resolve_links)
+    }
+
+    /// What a subscription to the stream has to be sent now, from this revision on; `None`
+    /// if the stream is gone for ever.
+    pub(super) fn news(&self, stream: &str, from: u64, resolve_links: bool) -> Option<Vec<Shown>> {
+        match self.read(stream, from, Direction::Forwards, u64::MAX, resolve_links) {
+            Found::Missing => Some(vec![]),
+            Found::Deleted => None,
+            Found::Events { events, .. } => Some(events),
         }
+    }
+
+    fn shown(&self, events: Vec<Event>, resolve_links: bool) -> Vec<Shown> {
+        let shown = |event: Event| match resolve_links && event.kind == "$>" {
+            true => Shown {
+                event: self.target(&event.data),
+                link: Some(event),
+            },
+            false => Shown {
+                event: Some(event),
+                link: None,
+            },
+        };
+        events.into_iter().map(shown).collect()
+    }
+
+    /// The event that a link leads to: who may not read it there may not read it here.
+    fn target(&self, link: &[u8]) -> Option<Event> {
+        let (revision, stream) = std::str::from_utf8(link).ok()?.split_once('@')?;
+        let revision: u64 = revision.parse().ok()?;
+        if self.is_gone(stream) || self.is_deleted(stream) {
+            return None;
+        }
+        let mut visible = self.visible(stream);
+        visible.find(|it| it.revision == revision).cloned()
+    }
+
+    fn visible(&self, stream: &str) -> impl DoubleEndedIterator<Item = &Event> {
+        let next = self.next(stream);
+        let kept = match stream.starts_with("$$") {
+            true => Some(1),
+            false => self.number(stream, "$maxCount"),
+        };
+        let first = self
+            .truncated_before(stream)
+            .max(next.saturating_sub(kept.unwrap_or(u64::MAX)));
+        let age = self.number(stream, "$maxAge").unwrap_or(u64::MAX);
+        let oldest = self
+            .now
+            .saturating_sub(age.saturating_mul(TICKS_PER_SECOND));
+        self.events(stream)
+            .filter(move |it| it.revision >= first && it.created >= oldest)
+    }
+
+    /// Whether it can be read, even if none of its events can.
+    pub(super) fn is_there(&self, stream: &str) -> bool {
+        self.next(stream) > 0 && !self.is_deleted(stream) && !self.is_gone(stream)
     }
 
     pub(super) fn next(&self, stream: &str) -> u64 {
@@ -221,9 +294,17 @@ impl Model {
             revision: self.next(stream),
             kind: kind.to_owned(),
             data,
+            created: self.created(),
             id,
         };
         self.log.push(event);
+    }
+
+    /// Never before the event before it, whatever the clock says.
+    fn created(&self) -> u64 {
+        self.log
+            .last()
+            .map_or(self.now, |it| it.created.max(self.now))
     }
 
     fn events(&self, stream: &str) -> impl DoubleEndedIterator<Item = &Event> {
