@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, SystemTime};
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
@@ -75,7 +75,12 @@ pub(super) async fn run(
                 }
             }
             Some(response) = waiting.next(), if !waiting.is_empty() => {
-                send(&responses, response).await?;
+                let mut page = vec![response];
+                // One sync answers many: they go out together.
+                while let Some(Some(response)) = waiting.next().now_or_never() {
+                    page.push(response);
+                }
+                send_all(&responses, page).await?;
             }
             message = messages.message(), if more && waiting.len() < BATCHES_OPEN_MAX => {
                 let Some(message) = message.map_err(status::unread)? else {
@@ -211,8 +216,12 @@ fn deadline(option: Option<DeadlineOption>) -> Duration {
 }
 
 async fn send(responses: &Responses, response: BatchAppendResp) -> Result<(), Status> {
+    send_all(responses, vec![response]).await
+}
+
+async fn send_all(responses: &Responses, page: Vec<BatchAppendResp>) -> Result<(), Status> {
     responses
-        .send(Ok(vec![response]))
+        .send(Ok(page))
         .await
         .map_err(|_| Status::cancelled("the client is gone"))
 }
