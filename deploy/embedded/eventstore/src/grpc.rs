@@ -11,6 +11,7 @@ mod gossip;
 mod monitoring;
 mod operations;
 mod pages;
+mod plain;
 mod read;
 mod status;
 mod streams;
@@ -75,14 +76,17 @@ pub(crate) fn routes(node: Node, address: SocketAddr, folder: Option<PathBuf>) -
         folder,
         began: Instant::now(),
     };
+    let gossip = gossip::Service::new(address);
+    let plain = plain::routes(gossip.clone(), node.store.clone());
     let streams = StreamsServer::new(streams::Service { node })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    Routes::new(streams)
+    let services = Routes::new(streams)
         .add_service(ServerFeaturesServer::new(features::Service))
-        .add_service(GossipServer::new(gossip::Service::new(address)))
+        .add_service(GossipServer::new(gossip))
         .add_service(OperationsServer::new(operations))
-        .add_service(MonitoringServer::new(monitoring))
+        .add_service(MonitoringServer::new(monitoring));
+    services.into_axum_router().merge(plain).into()
 }
 
 /// A node without its network, for the simulation.

@@ -140,6 +140,8 @@ async fn run(
     let routes = grpc::routes(node, address, folder);
     let mut server = Box::pin(
         Server::builder()
+            // For the few things clients ask without gRPC.
+            .accept_http1(true)
             .max_concurrent_streams(limits::CALLS_PER_CONNECTION_MAX)
             .initial_stream_window_size(1024 * 1024)
             .initial_connection_window_size(4 * 1024 * 1024)

@@ -5,6 +5,8 @@
 
 use tonic::Request;
 use tonic::codegen::http::Request as HttpRequest;
+use tonic::codegen::http::header::HOST;
+use tonic::codegen::http::uri::Authority;
 
 /// The authority of a request: the host and, if it was said, the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +17,11 @@ pub(crate) struct Called {
 
 /// Keeps with the request how the node was called, which the services do not see otherwise.
 pub(crate) fn noted<B>(mut request: HttpRequest<B>) -> HttpRequest<B> {
-    let called = request.uri().authority().map(|authority| Called {
+    // HTTP/1 says it in a header.
+    let header = request.headers().get(HOST);
+    let header = header.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let authority = request.uri().authority().or(header.as_ref());
+    let called = authority.map(|authority| Called {
         host: authority.host().trim_matches(['[', ']']).to_owned(),
         port: authority.port_u16(),
     });

@@ -2,6 +2,7 @@
 
 use eventstore::operations::VNodeState;
 use eventstore::{Client, ReadStreamOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 use tonic::codec::ProstCodec;
 use tonic::transport::{Channel, Endpoint};
@@ -97,6 +98,39 @@ async fn every_method_that_is_listed_is_served_and_no_other() {
     served.sort();
     assert_eq!(listed, served);
     node.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_asks_without_grpc_hears_that_the_node_lives_and_leads() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let head = add(&node.client, "a", "x", 2).await.position.commit;
+    let alive = plain(node.port, "/health/live").await;
+    assert!(alive.starts_with("HTTP/1.1 204 "), "{alive}");
+
+    let operator: eventstore::operations::Client = node.client.clone().into();
+    let members = operator.read_gossip().await.unwrap();
+    let [member] = members.as_slice() else {
+        panic!("{members:?}");
+    };
+    assert_eq!(member.state, VNodeState::Leader);
+    assert!(member.is_alive);
+    assert_eq!(member.http_end_point.host, "127.0.0.1");
+    assert_eq!(member.http_end_point.port, u32::from(node.port));
+    assert_eq!(u64::try_from(member.last_commit_position), Ok(head));
+    node.stop().await;
+}
+
+/// What is answered over HTTP/1.1.
+async fn plain(port: u16, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 /// Every other method of the protocol.
