@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use kinolog_eventstore::limits::SEGMENT_BYTES;
 use kinolog_eventstore::{Config, backup, inspect, verify};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -150,6 +151,7 @@ fn progress() -> impl FnMut(u64, u64) {
 }
 
 async fn serve(config: Config, listen: SocketAddr, listen_fd: Option<RawFd>) -> anyhow::Result<()> {
+    use_all_descriptors();
     let listener = match listen_fd {
         Some(descriptor) => inherited(descriptor)
             .with_context(|| format!("failed to take over the socket at {descriptor}"))?,
@@ -175,6 +177,15 @@ async fn serve(config: Config, listen: SocketAddr, listen_fd: Option<RawFd>) -> 
     }
     stop.cancel();
     server.await
+}
+
+/// Takes as many descriptors as it may have: connections need them, and segments.
+fn use_all_descriptors() {
+    let files = Resource::RLIMIT_NOFILE;
+    let raised = getrlimit(files).and_then(|(_, most)| setrlimit(files, most, most));
+    if let Err(errno) = raised {
+        tracing::warn!("failed to raise the limit of open files: {errno}");
+    }
 }
 
 /// The socket a supervisor has bound and handed down. Children of ours do not get it.
