@@ -8,11 +8,15 @@
 //!   events.
 //! * An append of which only a part is already there is refused.
 
+use std::iter;
+use std::ops::Range;
+
 use uuid::Uuid;
 
 use crate::limits::IDEMPOTENCY_EVENTS;
 use crate::metadata::Rules;
 use crate::part::{self, Base};
+use crate::store::Store;
 use crate::unreadable::Unreadable;
 use crate::view::{Events, View};
 
@@ -43,6 +47,7 @@ pub(crate) enum Decision {
 /// A stream as the next append finds it: what is durable, and what the group being
 /// written adds.
 pub(crate) struct History<'a> {
+    store: &'a Store,
     view: &'a View,
     stream: &'a str,
     base: Base,
@@ -62,6 +67,7 @@ pub(crate) struct Pending {
 
 impl<'a> History<'a> {
     pub(crate) fn new(
+        store: &'a Store,
         view: &'a View,
         stream: &'a str,
         base: Base,
@@ -71,6 +77,7 @@ impl<'a> History<'a> {
             .and_then(|pending| pending.rules)
             .unwrap_or_else(|| base.state.rules(stream));
         Self {
+            store,
             view,
             stream,
             base,
@@ -129,7 +136,8 @@ impl<'a> History<'a> {
             Expected::NoStream if next == 0 || self.deleted() => Decision::Write { first: next },
             Expected::NoStream => {
                 // A stream deleted and begun again begins where it was truncated.
-                for first in [0, self.rules.truncate_before] {
+                let again = Some(self.rules.truncate_before).filter(|first| *first > 0);
+                for first in iter::once(0).chain(again) {
                     if self.stands_at(first, ids)? {
                         return Ok(already(first, ids));
                     }
@@ -154,13 +162,12 @@ impl<'a> History<'a> {
         let oldest = visible.max(next.saturating_sub(window));
         // Sorted, not hashed: most appends have one event and are compared with a thousand.
         let wanted = sorted(ids.iter().copied());
-        let hashes = sorted(ids.iter().map(part::id_hash));
 
         let mut seen: Vec<(u64, Uuid)> = Vec::new();
         let durable = oldest.min(self.base.next_revision)..self.base.next_revision;
-        let items = self.durable_events().items(durable.clone())?;
-        for (item, revision) in items.iter().zip(durable) {
-            if hashes.binary_search(&item.id_hash).is_ok() {
+        let mut events = self.durable_events();
+        for revision in self.with_hashes_of(ids, &durable)? {
+            if let Some(item) = events.item(revision)? {
                 seen.push((revision, self.view.identity(item.spot)?.1));
             }
         }
@@ -180,6 +187,19 @@ impl<'a> History<'a> {
                 current: self.last(),
             },
         })
+    }
+
+    /// The revisions among these whose id may be one of these ids.
+    fn with_hashes_of(&self, ids: &[Uuid], among: &Range<u64>) -> Result<Vec<u64>, Unreadable> {
+        let hashes = sorted(ids.iter().map(part::id_hash));
+        let mut events = self.durable_events();
+        if among.end - among.start <= IDEMPOTENCY_EVENTS as u64 {
+            return self.store.recent(self.stream, &mut events, among, &hashes);
+        }
+        let items = events.items(among.clone())?;
+        let with_revisions = items.iter().zip(among.clone());
+        let found = with_revisions.filter(|(it, _)| hashes.binary_search(&it.id_hash).is_ok());
+        Ok(found.map(|(_, revision)| revision).collect())
     }
 
     /// Whether events with these ids stand at these revisions.

@@ -94,7 +94,8 @@ impl Filter {
     pub(crate) fn wants(&mut self, part: &Part, entry: &Entry) -> Result<bool, NoAnswer> {
         if self.part != Some(part.id) {
             self.part = Some(part.id);
-            self.answers.clear();
+            // Not cleared: a long part must not keep its memory for the short one behind it.
+            self.answers = Vec::new();
         }
         let ordinal = match self.on {
             Names::Stream => entry.stream,

@@ -15,8 +15,9 @@ use bytes::Bytes;
 
 use crate::filter::{Filter, Names};
 use crate::grpc;
+use crate::little_endian::{u16_at, u32_at};
 use crate::metadata::{DELETED, Rules, truncated_before};
-use crate::record::{self, CHECKSUM_BYTES, Damage, HEADER_BYTES, crc32, u16_at, u32_at};
+use crate::record::{self, CHECKSUM_BYTES, Damage, HEADER_BYTES, crc32};
 
 pub use log::log;
 pub use request::request;

@@ -133,10 +133,10 @@ impl Group {
         // The metadata of a stream that is gone for ever is gone with it: nobody can read or delete
         // it. But it may still be set, as clients expect of the real one.
         let described = metadata::described_by(&stream).filter(|_| drafts.is_none());
-        if described.is_some_and(|name| self.history(&view, name).tombstoned()) {
+        if described.is_some_and(|name| self.history(store, &view, name).tombstoned()) {
             return Ok(Planned::Answer(Err(Refusal::Tombstoned)));
         }
-        let history = self.history(&view, &stream);
+        let history = self.history(store, &view, &stream);
         let ids: Vec<Uuid> = drafts.iter().flatten().map(|draft| draft.id).collect();
         let first = match settle(&history, expected, &ids)? {
             Ok(first) => first,
@@ -186,7 +186,7 @@ impl Group {
         batch.extend(drafts.into_iter().map(|draft| (stream.clone(), draft)));
         let answer_at = batch.len() - 1;
         let described =
-            metadata::described_by(&stream).map(|name| (name, self.history(view, name)));
+            metadata::described_by(&stream).map(|name| (name, self.history(store, view, name)));
         let returns = described.filter(|(_, it)| it.deleted() && !it.tombstoned());
         if let Some((name, history)) = returns {
             // New metadata brings a deleted stream back, but not its old events.
@@ -207,7 +207,7 @@ impl Group {
     ) -> Result<Planned, Unreadable> {
         let view = store.view();
         self.meet(store, &view, &stream)?;
-        if let Err(answer) = settle(&self.history(&view, &stream), expected, &[])? {
+        if let Err(answer) = settle(&self.history(store, &view, &stream), expected, &[])? {
             return Ok(Planned::Answer(answer));
         }
         let draft = Draft {
@@ -238,7 +238,7 @@ impl Group {
             let revision = if plan.tombstone {
                 TOMBSTONE_REVISION
             } else {
-                self.history(&view, &stream).next()
+                self.history(store, &view, &stream).next()
             };
             let place = Place {
                 position: self.tail.position + 1,
@@ -316,8 +316,9 @@ impl Group {
             .expect("a stream is met before it is planned for or written to")
     }
 
-    fn history<'a>(&'a self, view: &'a View, stream: &'a str) -> History<'a> {
-        History::new(view, stream, self.base(stream), self.pending.get(stream))
+    fn history<'a>(&'a self, store: &'a Store, view: &'a View, stream: &'a str) -> History<'a> {
+        let pending = self.pending.get(stream);
+        History::new(store, view, stream, self.base(stream), pending)
     }
 
     /// The stream's metadata as last written, empty if there is none.

@@ -6,15 +6,17 @@
 //!   until then its part stays in memory, and there are few of those: past the limit
 //!   appends wait, or are refused.
 //! * A part's file is whole and durable before the part in memory is forgotten, a merged
-//!   one before the small ones are removed.
+//!   one, with its name, before the small ones are removed.
+//! * What takes memory is written before anything else is begun.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::disk::Disk;
 use crate::limits::PARTS_UNWRITTEN_MAX;
@@ -47,19 +49,20 @@ pub(crate) struct Indexing {
 
 #[derive(Default)]
 struct Shared {
-    failing: AtomicBool,
+    /// Why files cannot be written.
+    failing: Mutex<Option<String>>,
     stop: AtomicBool,
 }
 
-/// Who does the work for a writer.
-pub(crate) enum Helper {
+/// How the index of what a writer writes is kept.
+pub(crate) enum Upkeep {
     Beside(Indexing),
     /// At once, so that everything follows from a test's seed.
     #[cfg(test)]
     AtOnce(Indexer),
 }
 
-impl Helper {
+impl Upkeep {
     /// Says that a part was finished.
     pub(crate) fn wake(&self) {
         match self {
@@ -78,11 +81,12 @@ impl Helper {
             #[cfg(test)]
             Self::AtOnce(_) => return Ok(()),
         };
-        while store.view().unwritten() > PARTS_UNWRITTEN_MAX {
+        while store.view().unwritten() >= PARTS_UNWRITTEN_MAX {
             let ended = indexing.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            if ended || indexing.shared.failing.load(Ordering::Relaxed) {
-                bail!("the index cannot be written");
+            if let Some(why) = indexing.shared.failing().clone() {
+                bail!("the index cannot be written: {why}");
             }
+            ensure!(!ended, "the index cannot be written any more");
             std::thread::sleep(LOOK);
         }
         Ok(())
@@ -108,6 +112,12 @@ impl Indexing {
     }
 }
 
+impl Shared {
+    fn failing(&self) -> MutexGuard<'_, Option<String>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Indexing {
     /// Waits for it: the folder must not be used once it is unlocked.
     fn drop(&mut self) {
@@ -123,7 +133,7 @@ impl Drop for Indexing {
 fn run(indexer: &Indexer, woken: &Receiver<()>, shared: &Shared) {
     loop {
         let result = indexer.work(&shared.stop);
-        shared.failing.store(result.is_err(), Ordering::Relaxed);
+        *shared.failing() = result.as_ref().err().map(|error| format!("{error:#}"));
         let pause = match result {
             Ok(()) => ROUND,
             Err(error) => {
@@ -147,10 +157,11 @@ impl Indexer {
         while !stop.load(Ordering::Relaxed) {
             let view = self.store.view();
             let finished = &view.parts[..view.parts.len() - 1];
-            if let Some(at) = finished.iter().position(is_damaged) {
-                self.redo(&view, at)?;
-            } else if let Some(part) = finished.iter().find_map(unwritten) {
+            // First what takes memory; so there is never more than one made again at a time.
+            if let Some(part) = finished.iter().find_map(unwritten) {
                 self.write(part)?;
+            } else if let Some(at) = finished.iter().position(is_damaged) {
+                self.redo(&view, at)?;
             } else if let Some(parts) = mergeable(&view) {
                 self.merge(parts)?;
             } else {
@@ -173,6 +184,9 @@ impl Indexer {
         };
         let file = self.file_of(&merged)?;
         let ids: Vec<_> = parts.iter().map(|part| part.id).collect();
+        self.disk
+            .sync_names()
+            .context("failed to make the name of a merged index durable")?;
         self.replace(&ids, Part::in_file(file));
         for file in files {
             // One that stays is covered by the merged one and removed on the next opening.
@@ -181,7 +195,8 @@ impl Indexer {
         Ok(())
     }
 
-    /// Makes a part again from the log.
+    /// Makes a part again from the log. One that cannot be is left as it is: reads that need
+    /// it fail, all others go on.
     fn redo(&self, view: &View, at: usize) -> anyhow::Result<()> {
         let part = &view.parts[at];
         let Some(file) = file(part) else {
@@ -189,12 +204,21 @@ impl Indexer {
         };
         let name = file.name();
         tracing::warn!(file = name, "making a damaged index again from the log");
-        let memory = recovery::read_again(&self.store, view, at, file.extent())
-            .with_context(|| format!("failed to make {name} again"))?;
+        let memory = match recovery::read_again(&self.store, view, at, file.extent()) {
+            Ok(memory) => memory,
+            Err(error) => {
+                tracing::error!(file = name, "the index cannot be made again: {error:#}");
+                file.give_up();
+                return Ok(());
+            }
+        };
         // Its readers keep the old file; the new one must not be written over it.
-        self.disk
-            .remove(name)
-            .with_context(|| format!("failed to remove {name}"))?;
+        match self.disk.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("failed to remove {name}"));
+            }
+            _ => {}
+        }
         self.replace(&[part.id], Part::in_memory(memory));
         Ok(())
     }

@@ -5,14 +5,19 @@ use std::time::Duration;
 /// A segment file is closed, and the next begun, before it would grow past this.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The index of a segment is written in so many pieces while the segment grows: opening
-/// after a crash reads one of them at most. They are merged when it is finished.
+/// The index of a segment is written in so many parts while the segment grows. They are
+/// merged when it is finished.
 pub const PARTS_PER_SEGMENT: u64 = 16;
-/// Pieces waiting to be written to their files. Past it: appends wait; Unavailable if the
-/// files cannot be written.
+/// Parts waiting to be written to their files: opening after a crash reads so many, and the
+/// one that was not finished. Past it: appends wait; Unavailable if the files cannot be
+/// written.
 pub const PARTS_UNWRITTEN_MAX: usize = 4;
-/// Streams whose whereabouts are remembered.
+/// Streams whose whereabouts are remembered, and how long their names may be together.
 pub const STREAMS_KNOWN_MAX: usize = 131_072;
+pub const STREAMS_KNOWN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Streams for which the hashes of their recent ids are remembered, once somebody appends to
+/// them with `Any` or `StreamExists`.
+pub const STREAMS_RECENT_MAX: usize = 4096;
 
 /// Data and metadata of one event. Past it: `maximum-append-size-exceeded`.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -17,7 +17,8 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::record::{crc32, u32_at, u64_at};
+use crate::little_endian::{u32_at, u64_at};
+use crate::record::crc32;
 
 pub(crate) const BYTES: usize = 28;
 /// How often a mark is read that is just being written.

@@ -184,6 +184,14 @@ impl Part {
         }
     }
 
+    /// The offset of its first record.
+    pub(crate) fn from(&self) -> u64 {
+        match &self.body {
+            Body::Memory(memory) => read(memory).extent.from,
+            Body::File(file) => file.extent().from,
+        }
+    }
+
     pub(crate) fn row(&self, name: &Name) -> Result<Option<Row>, Unreadable> {
         match &self.body {
             Body::Memory(memory) => Ok(read(memory).row(name.text)),

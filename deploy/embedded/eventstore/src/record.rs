@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::limits;
+use crate::little_endian::{array_at, u16_at, u32_at, u64_at};
 
 pub(crate) const HEADER_BYTES: usize = 152;
 pub(crate) const CHECKSUM_BYTES: usize = 4;
@@ -360,24 +361,6 @@ fn fit_u16(len: usize) -> u16 {
 
 fn fit_u32(len: usize) -> u32 {
     u32::try_from(len).expect("payloads are shorter than their limit, which fits 32 bits")
-}
-
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N]
-        .try_into()
-        .expect("a slice of N bytes is an array of N bytes")
-}
-
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(array_at(bytes, at))
-}
-
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(array_at(bytes, at))
-}
-
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(array_at(bytes, at))
 }
 
 #[cfg(test)]

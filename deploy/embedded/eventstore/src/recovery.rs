@@ -112,7 +112,7 @@ fn try_open(disk: &Arc<dyn Disk>, segment_bytes: u64) -> anyhow::Result<(Arc<Sto
             .segment(number, last)
             .with_context(|| format!("failed to open {}", segment::name(number)))?;
     }
-    recovery.index_files.remove_the_rest(&**disk);
+    recovery.index_files.all_done(&**disk)?;
     if let Some(number) = unfinished {
         let file = segment::name(number);
         tracing::warn!(
@@ -187,8 +187,7 @@ impl<'a> Recovery<'a> {
         let name = segment::name(number);
         let file = self.disk.open(&name)?;
         let mut scan = Scan::new(file.clone())?;
-        let found = Header::decode(&scan.bytes(0, segment::HEADER_BYTES)?);
-        let Some(found) = found else {
+        let Some(found) = scan.header()? else {
             bail!("the log is damaged at offset 0: the segment's header is not intact");
         };
         let before = self.tail.as_ref();
@@ -210,6 +209,7 @@ impl<'a> Recovery<'a> {
         self.store.begin_segment(Segment { name, file }, &tail);
         let mut tail = self.adopt(tail, scan.len)?;
         let group_at = self.records(&mut scan, &mut tail, last)?;
+        self.index_files.done_with(&**self.disk, &tail)?;
         if last {
             harden(&*tail.file, &mut scan, group_at, tail.offset)?;
         } else {
@@ -377,14 +377,22 @@ pub(crate) fn read_again(
     let mut scan = Scan::new(segment.file.clone())?;
     let mut memory = Memory::begin(*extent);
     let mut offset = extent.from;
+    let (mut position, mut chain) = (extent.after, extent.chain);
     while offset < extent.to {
         let damaged = || format!("the log is damaged at offset {offset} of {}", segment.name);
         let frame = scan.frame(offset)?.with_context(damaged)?;
         let record = record::decode(&frame).with_context(damaged)?;
         let spot = spot(&record, extent.segment, offset, frame.len()).with_context(damaged)?;
+        ensure!(record.place.position > position, damaged());
         offset += u64::from(spot.len);
+        (position, chain) = (record.place.position, record.chain);
         memory.add(fresh(store, &older, record, spot)?)?;
     }
+    ensure!(
+        offset == extent.to && chain == extent.chain,
+        "{} is not the segment that the index was made of",
+        segment.name,
+    );
     Ok(memory)
 }
 

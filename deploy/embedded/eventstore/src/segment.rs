@@ -12,7 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::disk::DiskFile;
-use crate::record::{self, Damage, Hash, crc32, u16_at, u32_at, u64_at};
+use crate::little_endian::{u16_at, u32_at, u64_at};
+use crate::record::{self, Damage, Hash, crc32};
 
 pub(crate) const HEADER_BYTES: usize = 68;
 const MAGIC: [u8; 8] = *b"KSEGMENT";

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::group::{Answer, Command, Request};
-use crate::indexer::{Helper, Indexer};
+use crate::indexer::{Indexer, Upkeep};
 use crate::record::Record;
 use crate::recovery;
 use crate::store::{Direction, Store};
@@ -100,8 +100,8 @@ impl Node {
     fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> anyhow::Result<Self> {
         let (store, tail) = recovery::open(&disk, segment_bytes)?;
         let indexer = Indexer::new(disk.clone(), store.clone());
-        let helper = Helper::AtOnce(indexer);
-        let writer = Writer::new(disk, store.clone(), tail, segment_bytes, helper);
+        let upkeep = Upkeep::AtOnce(indexer);
+        let writer = Writer::new(disk, store.clone(), tail, segment_bytes, upkeep);
         Ok(Self { store, writer })
     }
 

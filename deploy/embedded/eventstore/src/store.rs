@@ -7,14 +7,18 @@
 //!   writer wait for a disk.
 //! * Every record is checked when it is read; a damaged one is an error, never an answer.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::figures::Figures;
-use crate::known::{Found, Known};
-use crate::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAGES_IN_FLIGHT_MAX};
+use crate::lately::{Found, Lately, RecentIds};
+use crate::limits::{
+    PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PAGES_IN_FLIGHT_MAX, STREAMS_KNOWN_BYTES_MAX,
+    STREAMS_KNOWN_MAX, STREAMS_RECENT_MAX,
+};
 use crate::metadata::{self, Rules};
 use crate::part::memory::Fresh;
 use crate::part::{Base, Body, Name, Part, Spot};
@@ -25,7 +29,9 @@ use crate::view::{Events, Run, Segment, View};
 
 pub(crate) struct Store {
     view: RwLock<Arc<View>>,
-    known: Mutex<Known>,
+    known: Mutex<Lately<Found>>,
+    /// Of streams that are appended to without an exact revision.
+    recent_ids: Mutex<Lately<RecentIds>>,
     /// The last durable position.
     head: watch::Sender<u64>,
     pages: Semaphore,
@@ -56,7 +62,8 @@ impl Store {
     pub(crate) fn new(view: View) -> Self {
         Self {
             view: RwLock::new(Arc::new(view)),
-            known: Mutex::default(),
+            known: Mutex::new(Lately::new(STREAMS_KNOWN_MAX, STREAMS_KNOWN_BYTES_MAX)),
+            recent_ids: Mutex::new(Lately::new(STREAMS_RECENT_MAX, STREAMS_KNOWN_BYTES_MAX)),
             head: watch::Sender::new(0),
             pages: Semaphore::new(PAGES_IN_FLIGHT_MAX),
             figures: Figures::default(),
@@ -154,7 +161,7 @@ impl Store {
         }
         let up_to = view.active().after;
         let lock = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = lock().of(stream);
+        let known = lock().get(stream).copied();
         // One that was learned from a newer view must not be used for an older one.
         let known = known.filter(|known| known.up_to <= up_to);
         let base = match known {
@@ -165,8 +172,36 @@ impl Store {
             },
             None => view.newest_row(&name, 0)?.map(|row| row.base()),
         };
-        lock().learn(stream, Found { up_to, base });
+        let mut known = lock();
+        let newer = known.get(stream).is_some_and(|known| known.up_to > up_to);
+        let forgotten = (!newer).then(|| known.put(stream, Found { up_to, base }));
+        drop(known);
+        // Not under the lock, which the writer may want.
+        drop(forgotten);
         Ok(base)
+    }
+
+    /// The revisions among these last ones of a stream whose id has one of these hashes.
+    pub(crate) fn recent(
+        &self,
+        stream: &str,
+        events: &mut Events,
+        revisions: &Range<u64>,
+        hashes: &[u32],
+    ) -> Result<Vec<u64>, Unreadable> {
+        let lock = || {
+            self.recent_ids
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let mut ids = lock().take(stream).unwrap_or_default();
+        for item in events.items(ids.missing(revisions))? {
+            ids.add(item.id_hash);
+        }
+        let found = ids.with(hashes, revisions.start);
+        let forgotten = lock().put(stream, ids);
+        drop(forgotten);
+        Ok(found)
     }
 
     /// The spots of one page of a stream from this revision on.

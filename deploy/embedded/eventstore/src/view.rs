@@ -156,7 +156,11 @@ impl View {
             .read_exact_at(&mut header, offset)
             .map_err(|error| Unreadable::record(&segment.name, offset, error))?;
         record::intact_identity(&header)
-            .ok_or_else(|| Unreadable::record(&segment.name, offset, "its header is not intact"))
+            .filter(|(place, _)| place.position == spot.position)
+            .ok_or_else(|| {
+                let why = "it is not the one that the index says, or damaged";
+                Unreadable::record(&segment.name, offset, why)
+            })
     }
 
     fn segment(&self, spot: Spot) -> Result<&Segment, Unreadable> {
@@ -214,13 +218,13 @@ impl<'a> Events<'a> {
                 items.extend(self.view.parts[*part].items(row, from..to)?);
             }
         }
-        let found = items.len() as u64;
-        match self.rows.last() {
-            Some((part, _)) if found != revisions.end - revisions.start => {
-                Err(self.view.parts[*part].contradiction())
-            }
-            Some(_) | None => Ok(items),
+        if items.len() as u64 == revisions.end - revisions.start {
+            return Ok(items);
         }
+        // Any of them may be the one that is wrong.
+        let parts = self.rows.iter().map(|(part, _)| &self.view.parts[*part]);
+        let wrong = parts.map(Part::contradiction).fold(None, |_, wrong| Some(wrong));
+        Err(wrong.unwrap_or_else(|| self.view.active().contradiction()))
     }
 
     pub(crate) fn item(&mut self, revision: u64) -> Result<Option<Item>, Unreadable> {
@@ -256,8 +260,15 @@ fn follows(first: Spot, second: Spot) -> bool {
 }
 
 fn read(segment: &Segment, run: &[Spot]) -> Result<Bytes, Unreadable> {
-    let len = run.iter().map(|spot| spot.len as usize).sum();
     let offset = u64::from(run[0].offset);
+    if run
+        .iter()
+        .any(|spot| spot.len as usize > record::FRAME_BYTES_MAX)
+    {
+        let why = "it is longer than a record can be";
+        return Err(Unreadable::record(&segment.name, offset, why));
+    }
+    let len = run.iter().map(|spot| spot.len as usize).sum();
     let mut bytes = vec![0; len];
     segment
         .file

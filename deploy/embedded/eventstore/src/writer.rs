@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::{Disk, is_full};
 use crate::group::{Answer, Group, Planned, Refusal, Request};
-use crate::indexer::{Helper, Indexing};
+use crate::indexer::{Indexing, Upkeep};
 use crate::limits::{
     APPEND_QUEUE_MAX, GATHER_STEP, GROUP_APPENDS_MAX, GROUP_BYTES_MAX, PARTS_PER_SEGMENT,
 };
@@ -38,8 +38,8 @@ pub(crate) fn start(
 ) -> anyhow::Result<(mpsc::Sender<Request>, oneshot::Receiver<anyhow::Result<()>>)> {
     let (queue, requests) = mpsc::channel(APPEND_QUEUE_MAX);
     let (ended, end) = oneshot::channel();
-    let helper = Helper::Beside(Indexing::start(disk.clone(), store.clone())?);
-    let mut writer = Writer::new(disk, store, tail, segment_bytes, helper);
+    let upkeep = Upkeep::Beside(Indexing::start(disk.clone(), store.clone())?);
+    let mut writer = Writer::new(disk, store, tail, segment_bytes, upkeep);
     std::thread::Builder::new()
         .name("log-writer".into())
         .spawn(move || {
@@ -60,7 +60,9 @@ pub(crate) struct Writer {
     segment_bytes: u64,
     /// Where the part of the index being written begins.
     part_from: u64,
-    helper: Helper,
+    upkeep: Upkeep,
+    /// Why this group can write nothing.
+    no_room: Option<String>,
     patience: Patience,
 }
 
@@ -77,16 +79,17 @@ impl Writer {
         store: Arc<Store>,
         tail: Tail,
         segment_bytes: u64,
-        helper: Helper,
+        upkeep: Upkeep,
     ) -> Self {
         disk.durable(tail.position);
         Self {
             disk,
+            part_from: store.view().active().from(),
             store,
-            part_from: tail.offset,
             tail,
             segment_bytes,
-            helper,
+            upkeep,
+            no_room: None,
             patience: Patience::default(),
         }
     }
@@ -95,6 +98,9 @@ impl Writer {
     pub(crate) fn run(&mut self, mut requests: mpsc::Receiver<Request>) -> anyhow::Result<()> {
         while let Some(first) = requests.blocking_recv() {
             let begun = Instant::now();
+            // Before anybody else is taken in: they would wait too.
+            let room = self.upkeep.make_room(&self.store);
+            self.no_room = room.err().map(|error| format!("{error:#}"));
             let mut group = Group::after(&self.tail);
             let written = self
                 .gather(&mut group, first, &mut requests)
@@ -168,8 +174,8 @@ impl Writer {
 
     /// Begins the next segment if this one would grow too long; the group so far goes first.
     fn make_room(&mut self, group: &mut Group, bytes: u64) -> anyhow::Result<Outcome> {
-        if let Err(error) = self.helper.make_room(&self.store) {
-            return Ok(Outcome::Refused(error.to_string()));
+        if let Some(why) = &self.no_room {
+            return Ok(Outcome::Refused(why.clone()));
         }
         let empty = group.tail.offset == segment::HEADER_BYTES as u64;
         if empty || group.tail.offset + bytes <= self.segment_bytes {
@@ -209,7 +215,7 @@ impl Writer {
         self.part_from = self.tail.offset;
         let name = name.into();
         self.store.begin_segment(Segment { name, file }, &self.tail);
-        self.helper.wake();
+        self.upkeep.wake();
         Ok(Outcome::Durable)
     }
 
@@ -257,7 +263,7 @@ impl Writer {
         }
         self.store.begin_part(&self.tail);
         self.part_from = self.tail.offset;
-        self.helper.wake();
+        self.upkeep.wake();
     }
 
     fn flush(&mut self, group: &Group) -> anyhow::Result<Outcome> {

@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::convert::{self, Ids};
 use crate::filter::Filter;
-use crate::limits::{PAGE_EVENTS_MAX, PAGE_LINKS_MAX, PAGE_SCAN_MAX};
+use crate::limits::{PAGE_EVENTS_MAX, PAGE_LINKS_MAX, PAGE_SCAN_MAX, STREAM_NAME_BYTES_MAX};
 use crate::protocol::streams::ReadResp;
 use crate::record::Record;
 use crate::store::{Direction, Page, Store, StreamPage};
@@ -14,6 +14,9 @@ use crate::unreadable::Unreadable;
 
 /// The type of an event that stands for another: its data is `revision@stream`.
 const LINK_KIND: &str = "$>";
+
+/// The longest number and the `@` behind it.
+const LINK_REVISION_BYTES_MAX: usize = 21;
 
 /// How a reader wants events.
 #[derive(Clone, Copy)]
@@ -190,6 +193,8 @@ fn answer(store: &Store, record: Record, shape: Shape) -> Result<ReadResp, Unrea
 }
 
 pub(super) fn target(data: &[u8]) -> Option<(u64, &str)> {
+    let most = STREAM_NAME_BYTES_MAX + LINK_REVISION_BYTES_MAX;
+    let data = (data.len() <= most).then_some(data)?;
     let (revision, stream) = std::str::from_utf8(data).ok()?.split_once('@')?;
     Some((revision.parse().ok()?, stream))
 }

@@ -56,16 +56,17 @@ pub(crate) fn file_name(extent: &Extent) -> String {
 
 /// Segment and offsets that a file name of a part says, `None` for any other name.
 pub(crate) fn covered_by(file_name: &str) -> Option<(u32, u64, u64)> {
-    let mut numbers = file_name
-        .strip_prefix("index-")?
-        .strip_suffix(".idx")?
-        .split('-');
-    let covered = (
-        numbers.next()?.parse().ok()?,
-        numbers.next()?.parse().ok()?,
-        numbers.next()?.parse().ok()?,
-    );
-    numbers.next().is_none().then_some(covered)
+    let numbers = file_name.strip_prefix("index-")?.strip_suffix(".idx")?;
+    let (segment, offsets) = numbers.split_once('-')?;
+    let (from, to) = offsets.split_once('-')?;
+    let extent = Extent {
+        segment: segment.parse().ok()?,
+        from: from.parse().ok()?,
+        to: to.parse().ok()?,
+        ..Extent::default()
+    };
+    let ours = self::file_name(&extent) == file_name;
+    ours.then_some((extent.segment, extent.from, extent.to))
 }
 
 /// Writes the file of a part, durably, and returns it. One that cannot be finished is
@@ -90,8 +91,10 @@ fn fill(file: &dyn DiskFile, memory: &Memory) -> io::Result<()> {
     file.sync_data()
 }
 
+/// What tells the pages of this part from those of any other, also one with the same end.
 pub(super) fn mark(extent: &Extent) -> u64 {
-    u64::from_le_bytes(*extent.chain.first_chunk().expect("8 is less than 32"))
+    let chain = u64::from_le_bytes(*extent.chain.first_chunk().expect("8 is less than 32"));
+    chain ^ extent.from
 }
 
 fn contents(file: &dyn DiskFile, memory: &Memory, mark: u64) -> io::Result<Layout> {

@@ -15,11 +15,11 @@ use super::encode::{
     KIND_BYTES, Layout, MAGIC, ROW_BYTES, RULES_BYTES, VERSION, mark, slot_of,
 };
 use super::memory::Extent;
-use super::pages::{PAGE_BYTES, PAYLOAD_BYTES, PagedFile, Section, per_page};
+use super::pages::{self, PAGE_BYTES, PAYLOAD_BYTES, PagedFile, Section, per_page};
 use super::{Entry, Item, Key, Row, Spot, State, bloom};
 use crate::disk::DiskFile;
+use crate::little_endian::{u16_at, u32_at, u64_at};
 use crate::metadata::Rules;
-use crate::record::{u16_at, u32_at, u64_at};
 use crate::unreadable::Unreadable;
 
 /// Rows looked at once while looking for a stream: most are found in the first.
@@ -30,6 +30,7 @@ pub(crate) struct PartFile {
     extent: Extent,
     pub(super) layout: Layout,
     damaged: AtomicBool,
+    given_up: AtomicBool,
 }
 
 impl PartFile {
@@ -51,12 +52,13 @@ impl PartFile {
             file,
             mark: mark(&extent),
         };
-        let intact = paged.page(0).is_ok();
+        let intact = pages::is_intact(&raw, 0, paged.mark);
         Ok(intact.then_some(Self {
             paged,
             extent,
             layout,
             damaged: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
         }))
     }
 
@@ -68,9 +70,14 @@ impl PartFile {
         &self.paged.name
     }
 
-    /// Whether a page was found damaged.
+    /// Whether a page was found damaged, and is worth making again.
     pub(crate) fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
+        self.damaged.load(Ordering::Relaxed) && !self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// Says that it cannot be made again.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
     }
 
     /// Where the last record is.
@@ -138,7 +145,7 @@ impl PartFile {
         let Some(at) = place.checked_sub(1) else {
             return Ok(None);
         };
-        let bytes = self.read(self.layout.rules, RULES_BYTES, at..at + 1)?;
+        let bytes = self.one(self.layout.rules, RULES_BYTES, at)?;
         let flags = u32_at(&bytes, 0);
         let if_set = |flag: u32, at: usize| (flags & flag != 0).then(|| u64_at(&bytes, at));
         Ok(Some(Rules {
@@ -224,12 +231,12 @@ impl PartFile {
     }
 
     pub(super) fn stream_name(&self, ordinal: u32) -> Result<Arc<str>, Unreadable> {
-        let row = self.read(self.layout.rows, ROW_BYTES, ordinal..ordinal + 1)?;
+        let row = self.one(self.layout.rows, ROW_BYTES, ordinal)?;
         self.text(u32_at(&row, 44))
     }
 
     pub(super) fn kind_name(&self, ordinal: u32) -> Result<Arc<str>, Unreadable> {
-        let kind = self.read(self.layout.kinds, KIND_BYTES, ordinal..ordinal + 1)?;
+        let kind = self.one(self.layout.kinds, KIND_BYTES, ordinal)?;
         self.text(u32_at(&kind, 0))
     }
 
@@ -267,6 +274,13 @@ impl PartFile {
         self.damaged.store(true, Ordering::Relaxed);
         self.paged
             .damaged(0, "the sections of the index contradict each other")
+    }
+
+    fn one(&self, section: Section, item_bytes: usize, at: u32) -> Result<Vec<u8>, Unreadable> {
+        match at.checked_add(1) {
+            Some(end) => self.read(section, item_bytes, at..end),
+            None => Err(self.contradiction()),
+        }
     }
 
     fn read(

@@ -36,6 +36,13 @@ impl Memory {
                 let (Some((stream, _)), Some(kind)) = (stream, kind) else {
                     return Err(part.contradiction());
                 };
+                let before = self
+                    .entries
+                    .last()
+                    .map_or(self.extent.after, |it| it.position);
+                if entry.spot.position <= before || entry.spot.position > part.extent().last {
+                    return Err(part.contradiction());
+                }
                 self.entries.push(MemoryEntry {
                     position: entry.spot.position,
                     offset: entry.spot.offset,

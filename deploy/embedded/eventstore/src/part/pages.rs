@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::disk::DiskFile;
-use crate::record::{crc32, u32_at, u64_at};
+use crate::little_endian::{u32_at, u64_at};
+use crate::record::crc32;
 use crate::unreadable::Unreadable;
 
 pub(super) const PAGE_BYTES: usize = 4096;
@@ -95,6 +96,11 @@ impl PagedFile {
 /// How many items of this length a page has room for.
 pub(super) fn per_page(item_bytes: usize) -> u32 {
     u32::try_from(PAYLOAD_BYTES / item_bytes).expect("a page has less than 2^32 bytes")
+}
+
+/// Whether this is page `number` of the file with this mark, as it was written.
+pub(super) fn is_intact(page: &[u8], number: u32, mark: u64) -> bool {
+    check(page, number, mark).is_ok()
 }
 
 fn check(page: &[u8], number: u32, mark: u64) -> Result<(), &'static str> {

@@ -9,13 +9,16 @@
 //! * All others are removed: merged into another, not finished, or of another log.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use nix::errno::Errno;
 
 use super::Tail;
 use crate::disk::Disk;
 use crate::part::encode;
 use crate::part::file::PartFile;
+use crate::segment;
 use crate::view::View;
 
 /// By segment and first offset; the longest last.
@@ -46,18 +49,12 @@ impl IndexFiles {
             return Ok(None);
         };
         while let Some((_, name)) = candidates.pop() {
-            let open = || PartFile::open(&name, disk.open(&name)?);
-            let opened = open().with_context(|| format!("failed to open {name}"))?;
-            let Some(part) = opened.filter(|part| follows(part, tail)) else {
+            let part = open(disk, &name)?.filter(|part| follows(part, tail));
+            let Some(part) = part else {
                 remove(disk, &name);
                 continue;
             };
-            ensure!(
-                part.extent().to <= len,
-                "the log is damaged at offset {len}: the segment is cut, it went on to offset {} \
-                 as {name} says",
-                part.extent().to,
-            );
+            ensure!(part.extent().to <= len, lost(&part, tail.segment, len));
             if is_of_this_log(&part, view)? {
                 return Ok(Some(part));
             }
@@ -66,11 +63,62 @@ impl IndexFiles {
         Ok(None)
     }
 
-    pub(super) fn remove_the_rest(&mut self, disk: &dyn Disk) {
+    /// This segment was read up to here: what is left of its files is removed, unless one
+    /// knows more.
+    pub(super) fn done_with(&mut self, disk: &dyn Disk, tail: &Tail) -> anyhow::Result<()> {
+        let of_it = (tail.segment, 0)..=(tail.segment, u64::MAX);
+        let left: Vec<_> = self.0.range(of_it).map(|(place, _)| *place).collect();
+        for place in left {
+            for (_, name) in self.0.remove(&place).unwrap_or_default() {
+                let part = open(disk, &name)?;
+                if let Some(part) = part.filter(|part| part.extent().to > tail.offset) {
+                    bail!(lost(&part, tail.segment, tail.offset));
+                }
+                remove(disk, &name);
+            }
+        }
+        Ok(())
+    }
+
+    /// All segments were read: there must be nothing that knows a later one.
+    pub(super) fn all_done(&mut self, disk: &dyn Disk) -> anyhow::Result<()> {
         for (_, name) in std::mem::take(&mut self.0).into_values().flatten() {
+            if let Some(part) = open(disk, &name)? {
+                bail!(lost(&part, part.extent().segment, 0));
+            }
             remove(disk, &name);
         }
+        Ok(())
     }
+}
+
+/// `None` if it is not intact, or cannot be read at all.
+fn open(disk: &dyn Disk, name: &str) -> anyhow::Result<Option<PartFile>> {
+    match disk.open(name).and_then(|file| PartFile::open(name, file)) {
+        Ok(part) => Ok(part),
+        Err(error) if is_out_of_descriptors(&error) => {
+            Err(error).with_context(|| format!("failed to open {name}"))
+        }
+        Err(error) => {
+            tracing::warn!(file = name, "an index cannot be read: {error}");
+            Ok(None)
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let codes = [Errno::EMFILE, Errno::ENFILE].map(|errno| Some(errno as i32));
+    codes.contains(&error.raw_os_error())
+}
+
+fn lost(part: &PartFile, segment: u32, end: u64) -> String {
+    let file = segment::name(segment);
+    format!(
+        "the log is damaged at offset {end} of {file}: the segment is cut, it went on to offset {} \
+         as {} says; if another log was put in its place, remove that log's index-* files",
+        part.extent().to,
+        part.name(),
+    )
 }
 
 fn follows(part: &PartFile, tail: &Tail) -> bool {

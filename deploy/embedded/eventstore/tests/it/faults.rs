@@ -23,6 +23,8 @@ struct Faults {
     sync: AtomicBool,
     sync_names: AtomicBool,
     full: AtomicBool,
+    /// Files of the index cannot be made.
+    no_index: AtomicBool,
     /// Files a power cut would take.
     unsynced: Mutex<BTreeSet<String>>,
 }
@@ -149,6 +151,44 @@ async fn kill(dir: &Path, serving: Serving) {
     }
 }
 
+#[tokio::test]
+async fn appends_are_refused_while_the_index_cannot_be_written_and_reads_go_on() {
+    let dir = folder();
+    let faults = Arc::new(Faults::default());
+    faults.no_index.store(true, Ordering::SeqCst);
+    let (client, serving) = start_with(dir.path(), &faults, 8 * SMALL_SEGMENT).await;
+    let mut next = 0;
+    let refused = loop {
+        let expected = match next {
+            0 => Expected::NoStream,
+            _ => Expected::Exact(next - 1),
+        };
+        match append(&client, "a", expected, events("x", 20)).await {
+            Ok(_) => next += 20,
+            Err(error) => break error,
+        }
+        assert!(next < 2000, "it goes on without an index");
+    };
+    assert!(
+        format!("{refused:?}").contains("the index cannot be written"),
+        "{refused:?}"
+    );
+    let all: Vec<u64> = (0..next).collect();
+    assert_eq!(revisions(&client, "a").await, all);
+
+    faults.no_index.store(false, Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    while let Err(error) = append(&client, "a", Expected::Exact(next - 1), events("x", 1)).await {
+        assert!(begun.elapsed() < SOON, "{error}");
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    kill(dir.path(), serving).await;
+    let node = Node::start(dir.path()).await;
+    assert_eq!(revisions(&node.client, "a").await.len() as u64, next + 1);
+    node.stop().await;
+}
+
 type Serving = tokio::task::JoinHandle<anyhow::Result<()>>;
 
 async fn start(dir: &Path, faults: &Arc<Faults>) -> (Client, Serving) {
@@ -196,6 +236,9 @@ impl Disk for Faulty {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        if name.starts_with("index-") && self.faults.no_index.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let file = self.disk.create(name)?;
         self.faults.unsynced.lock().unwrap().insert(name.into());
         Ok(self.wrap(file))
