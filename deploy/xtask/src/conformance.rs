@@ -92,6 +92,13 @@ pub fn run(arguments: &[String]) -> io::Result<ExitCode> {
     Ok(sum.finish())
 }
 
+/// All clients, against a node that is built already.
+pub fn all(sum: &mut Sum) {
+    for client in Client::ALL {
+        judge(client, sum);
+    }
+}
+
 fn chosen(arguments: &[String]) -> Option<Vec<Client>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let rest = words.strip_prefix(&["eventstore"]).unwrap_or(&words);

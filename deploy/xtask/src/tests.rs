@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{checks, packages, programs, readme, services::Services, sqlx};
+use crate::{checks, conformance, packages, programs, readme, services::Services, sqlx};
 
 /// What passed, and what did not.
 #[derive(Default)]
@@ -94,6 +94,7 @@ pub fn all() -> io::Result<ExitCode> {
         sum.failed.push(format!("cargo test: {error}"));
     }
     drop(services);
+    conformance::all(&mut sum);
     sum.step("README.md", readme::snippets);
     Ok(sum.finish())
 }
