@@ -51,19 +51,21 @@ pub(super) async fn all(
     let mut from = from
         .unwrap_or_else(|| head.borrow().saturating_add(1))
         .max(1);
-    let mut live = false;
+    let (mut live, mut was_live) = (false, false);
     let mut told = from;
     send(&responses, confirmation()).await?;
     loop {
         let seen = *head.borrow_and_update();
         if from > seen {
             if !live {
-                if sieve.is_some() && from > 1 {
+                // Later, its last event says it as well.
+                if sieve.is_some() && from > 1 && (!was_live || told < from) {
                     send(&responses, checkpoint(from - 1)).await?;
                     told = from;
                 }
                 send(&responses, caught_up(Place::after_all(from))).await?;
                 live = true;
+                was_live = true;
             }
             let silent = sieve.is_some() && told < from;
             if wait(&mut head, &responses, silent).await? == Woken::Silence {

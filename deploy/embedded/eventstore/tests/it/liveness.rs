@@ -109,16 +109,7 @@ async fn a_read_with_a_filter_needs_no_checkpoint_interval_and_a_subscription_do
     let node = Node::start(dir.path()).await;
     add(&node.client, "a", "video.began", 2).await;
     add(&node.client, "a", "noise", 2).await;
-    let expression = Expression {
-        regex: String::new(),
-        prefix: vec!["video.".into()],
-    };
-    let mut options = all_of(0);
-    options.filter_option = Some(FilterOption::Filter(FilterOptions {
-        filter: Some(Filter::EventType(expression)),
-        window: Some(Window::Count(())),
-        checkpoint_interval_multiplier: 0,
-    }));
+    let mut options = all_of_videos(Window::Count(()), 0);
     let refused = begin(&node, options.clone(), None).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     options.count_option = Some(CountOption::Count(10));
@@ -129,6 +120,25 @@ async fn a_read_with_a_filter_needs_no_checkpoint_interval_and_a_subscription_do
         found += 1;
     }
     assert_eq!(found, 2);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_caught_up_again_is_not_told_twice_where_it_is() {
+    let dir = folder();
+    let node = Node::start(dir.path()).await;
+    let begun = add(&node.client, "a", "video.began", 1).await;
+    let mut answers = follow(&node, all_of_videos(Window::Max(1_000), 1_000)).await;
+    assert!(matches!(next(&mut answers).await, Content::Event(_)));
+    checkpoint(&mut answers, begun.position.commit).await;
+    caught_up(&mut answers).await;
+
+    add(&node.client, "a", "video.many", 500).await;
+    // Any other answer than these fails here: no checkpoint comes between.
+    caught_up(&mut answers).await;
+
+    let last = add(&node.client, "a", "noise", 1).await;
+    checkpoint(&mut answers, last.position.commit).await;
     node.stop().await;
 }
 
@@ -149,6 +159,20 @@ fn all_of(compatibility: u32) -> Options {
         }),
         compatibility,
     )
+}
+
+fn all_of_videos(window: Window, checkpoint_interval_multiplier: u32) -> Options {
+    let expression = Expression {
+        regex: String::new(),
+        prefix: vec!["video.".into()],
+    };
+    let mut options = all_of(0);
+    options.filter_option = Some(FilterOption::Filter(FilterOptions {
+        filter: Some(Filter::EventType(expression)),
+        window: Some(window),
+        checkpoint_interval_multiplier,
+    }));
+    options
 }
 
 fn options(what: StreamOption, compatibility: u32) -> Options {
@@ -194,6 +218,13 @@ async fn next(answers: &mut Streaming<ReadResp>) -> Content {
     let answer = tokio::time::timeout(SOON, answers.message()).await;
     let answer = answer.expect("something comes in time").unwrap();
     answer.unwrap().content.unwrap()
+}
+
+async fn checkpoint(answers: &mut Streaming<ReadResp>, position: u64) {
+    let Content::Checkpoint(checkpoint) = next(answers).await else {
+        panic!("no checkpoint");
+    };
+    assert_eq!(checkpoint.commit_position, position);
 }
 
 async fn caught_up(answers: &mut Streaming<ReadResp>) -> CaughtUp {
