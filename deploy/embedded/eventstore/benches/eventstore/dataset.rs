@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::{Semaphore, mpsc};
+use uuid::Uuid;
 
 use crate::events::{self, Shape};
 use crate::process::Process;
@@ -79,7 +81,17 @@ impl Dataset {
         eprintln!("loading {events} events into `{}`", self.name);
         let begun = Instant::now();
         let node = Process::node(&self.dir).await?;
-        let calls = (0..CALLS).map(|call| load_part(node.port, self.shape, call));
+        let shape = self.shape;
+        let calls = (0..CALLS).map(|call| {
+            let rounds = (0..shape.rounds).flat_map(move |round| {
+                let order = (0..shape.streams).map(move |place| shape.order(round, place));
+                // A stream has one call: appends of one call are taken in the order they
+                // were sent, and so each finds the revision it expects.
+                let own = order.filter(move |stream| stream % CALLS == call);
+                own.map(move |stream| batch(&shape, stream, round))
+            });
+            append(node.port, rounds)
+        });
         futures::future::try_join_all(calls).await?;
         let last = Wire::connect(node.port).await?.last_position().await?;
         ensure!(last >= events, "{last} events are there, not {events}");
@@ -161,27 +173,24 @@ pub fn read_through(path: &Path, mut see: impl FnMut(&[u8])) -> anyhow::Result<u
     }
 }
 
-/// Appends to the streams of this call, round after round. A stream has one call: appends
-/// of one call are taken in the order they were sent, and so each finds the revision it
-/// expects.
-async fn load_part(port: u16, shape: Shape, call: u64) -> anyhow::Result<()> {
+/// Appends all of these with one call; all must succeed.
+pub async fn append(
+    port: u16,
+    batches: impl Iterator<Item = BatchAppendReq> + Send + 'static,
+) -> anyhow::Result<()> {
     let mut wire = Wire::connect(port).await?;
     let window = Arc::new(Semaphore::new(WINDOW));
     let (sender, requests) = mpsc::channel(WINDOW);
     let permits = window.clone();
     let sending = tokio::spawn(async move {
-        for round in 0..shape.rounds {
-            let order = (0..shape.streams).map(|place| shape.order(round, place));
-            for stream in order.filter(|stream| stream % CALLS == call) {
-                let Ok(permit) = permits.acquire().await else {
-                    return;
-                };
-                // Given back by the answer.
-                permit.forget();
-                let request = batch(&shape, stream, round);
-                if sender.send(request).await.is_err() {
-                    return;
-                }
+        for batch in batches {
+            let Ok(permit) = permits.acquire().await else {
+                return;
+            };
+            // Given back by the answer.
+            permit.forget();
+            if sender.send(batch).await.is_err() {
+                return;
             }
         }
     });
@@ -202,28 +211,57 @@ fn batch(shape: &Shape, stream: u64, round: u64) -> BatchAppendReq {
         Some(last) => ExpectedStreamPosition::StreamPosition(last),
         None => ExpectedStreamPosition::NoStream(()),
     };
+    let proposed = (first..first + shape.per_append).map(|revision| {
+        let kind = events::kind(stream, revision);
+        proposed(
+            text_id(stream, revision),
+            kind,
+            shape.data(stream, revision),
+        )
+    });
+    request(stream, expected, proposed.collect())
+}
+
+/// One more event of a stream, whatever is there, and of a type that no filter wants.
+pub fn another(shape: &Shape, stream: u64) -> BatchAppendReq {
+    let id = shared::Uuid {
+        value: Some(shared::uuid::Value::String(Uuid::new_v4().to_string())),
+    };
+    let event = proposed(id, "bench.another.v1".to_owned(), shape.data(stream, 0));
+    request(stream, ExpectedStreamPosition::Any(()), vec![event])
+}
+
+fn request(
+    stream: u64,
+    expected: ExpectedStreamPosition,
+    proposed_messages: Vec<ProposedMessage>,
+) -> BatchAppendReq {
     let identifier = shared::StreamIdentifier {
         stream_name: events::stream_name(stream).into(),
     };
-    let proposed = (first..first + shape.per_append).map(|revision| ProposedMessage {
-        id: Some(text_id(stream, revision)),
-        metadata: [
-            ("type".to_owned(), events::kind(stream, revision)),
-            ("content-type".to_owned(), events::CONTENT_TYPE.to_owned()),
-        ]
-        .into(),
-        custom_metadata: bytes::Bytes::new(),
-        data: shape.data(stream, revision),
-    });
+    let correlation = proposed_messages.first().and_then(|first| first.id.clone());
     BatchAppendReq {
-        correlation_id: Some(text_id(stream, first)),
+        correlation_id: correlation,
         options: Some(Options {
             stream_identifier: Some(identifier),
             deadline_option: None,
             expected_stream_position: Some(expected),
         }),
-        proposed_messages: proposed.collect(),
+        proposed_messages,
         is_final: true,
+    }
+}
+
+fn proposed(id: shared::Uuid, kind: String, data: Bytes) -> ProposedMessage {
+    ProposedMessage {
+        id: Some(id),
+        metadata: [
+            ("type".to_owned(), kind),
+            ("content-type".to_owned(), events::CONTENT_TYPE.to_owned()),
+        ]
+        .into(),
+        custom_metadata: Bytes::new(),
+        data,
     }
 }
 

@@ -7,7 +7,7 @@ use eventstore::{AppendToStreamOptions, EventData};
 use kinolog_eventstore::limits::SEGMENT_BYTES;
 use tokio::task::JoinSet;
 
-use crate::dataset::{Dataset, read_through};
+use crate::dataset::{self, Dataset, read_through};
 use crate::events;
 use crate::process::Process;
 use crate::report::{Bar, Figure, Report};
@@ -17,12 +17,13 @@ const ROUNDS: usize = 5;
 const APPENDERS: usize = 8;
 /// Appends that are acknowledged before the node is killed among the next ones.
 const ACKNOWLEDGED: usize = 200;
-/// The last segment is filled to within this of its end: it is what opening may have to
-/// read, and a log that happens to end at the beginning of one would be opened sooner.
+/// The last segment is filled to within this of its end, with events of as many streams as
+/// there are: it is what opening may have to read, and a log that happens to end at the
+/// beginning of one, or with many events of one stream, would be opened sooner.
 const LEFT_BYTES: u64 = 16 * 1024 * 1024;
-/// How it is filled: events of one append, and bytes of each.
-const FILL_EVENTS: usize = 4096;
-const FILL_BYTES: usize = 256;
+/// Events between two looks at how full it is.
+const FILL_EVENTS: u64 = 10_000;
+const LAST_BYTES: usize = 256;
 
 pub async fn measure(report: &Report, set: &Dataset) -> anyhow::Result<()> {
     let node = set.node().await?;
@@ -73,17 +74,21 @@ pub async fn measure(report: &Report, set: &Dataset) -> anyhow::Result<()> {
 }
 
 async fn fill(node: &Process, set: &Dataset) -> anyhow::Result<()> {
-    let client = node.client()?;
+    let shape = set.shape;
+    let mut place = 0;
     loop {
         let tail = set.segments()?.pop().context("there is no segment")?;
         if set.quick || tail.metadata()?.len() + LEFT_BYTES > SEGMENT_BYTES {
             return Ok(());
         }
-        let events = (0..FILL_EVENTS)
-            .map(|_| EventData::binary("bench.fill.v1", vec![7; FILL_BYTES].into()))
-            .collect::<Vec<_>>();
-        let options = AppendToStreamOptions::default();
-        client.append_to_stream("fill", &options, events).await?;
+        let places = place..place + FILL_EVENTS;
+        let streams = places.map(move |place| shape.order(shape.rounds, place));
+        dataset::append(
+            node.port,
+            streams.map(move |it| dataset::another(&shape, it)),
+        )
+        .await?;
+        place += FILL_EVENTS;
     }
 }
 
@@ -97,7 +102,7 @@ async fn kill_while_appending(node: Process) -> anyhow::Result<()> {
         appenders.spawn(async move {
             let stream = events::stream_name(appender as u64);
             let options = AppendToStreamOptions::default();
-            let event = || EventData::binary("bench.last.v1", vec![7; FILL_BYTES].into());
+            let event = || EventData::binary("bench.last.v1", vec![7; LAST_BYTES].into());
             // Ends when the node is killed, or nobody counts any more.
             while client
                 .append_to_stream(stream.as_str(), &options, event())
