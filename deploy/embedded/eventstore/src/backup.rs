@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! * Only what is durable is copied, up to the source's mark ([`crate::mark`]): nothing that
+//! * Only what is durable is copied, up to the source's mark (`mark`): nothing that
 //!   a power cut or a full disk may still take back.
 //! * What was read is given a name only if the mark's life still goes on: until then the
 //!   source has changed nothing of it.

@@ -33,8 +33,7 @@ const CHAINED_FROM: usize = 20;
 const CHAIN_AT: usize = 116;
 const HEADER_CHECKSUM_AT: usize = 148;
 
-/// Positions and revisions, which the protocol sometimes counts with a sign. So whoever
-/// counts on from a record does not overflow.
+/// Positions and revisions, which the protocol sometimes counts with a sign.
 const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// A frame is at most this long; a longer length is damage, not a reason to allocate.
@@ -313,10 +312,7 @@ fn verify_header(bytes: &[u8]) -> Result<(), Damage> {
         return Err(Damage::HeaderChecksum);
     }
     let place = place(bytes);
-    let possible = place.position <= NUMBER_MAX
-        && place.revision <= NUMBER_MAX
-        && place.batch_index < place.batch_count;
-    if !possible {
+    if place.position.max(place.revision) > NUMBER_MAX || place.batch_index >= place.batch_count {
         return Err(Damage::Place);
     }
     Ok(())
@@ -395,24 +391,16 @@ mod tests {
 
     #[test]
     fn numbers_that_nothing_can_follow_are_damage_though_their_checksum_is_right() {
+        let placed = |numbers: fn(&mut Place)| {
+            let mut place = PLACE;
+            numbers(&mut place);
+            place
+        };
         let impossible = [
-            Place {
-                position: u64::MAX,
-                ..PLACE
-            },
-            Place {
-                revision: u64::MAX,
-                ..PLACE
-            },
-            Place {
-                batch_index: u32::MAX,
-                batch_count: u32::MAX,
-                ..PLACE
-            },
-            Place {
-                batch_count: 0,
-                ..PLACE
-            },
+            placed(|it| it.position = u64::MAX),
+            placed(|it| it.revision = u64::MAX),
+            placed(|it| (it.batch_index, it.batch_count) = (u32::MAX, u32::MAX)),
+            placed(|it| it.batch_count = 0),
         ];
         for place in impossible {
             let mut frame = Vec::new();
