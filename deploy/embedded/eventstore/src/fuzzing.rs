@@ -7,6 +7,7 @@
 //! * Any bytes end in a value or an error. A panic is a bug; so is memory that the bytes
 //!   ask for and do not bring, which the allocator of the fuzz package refuses.
 
+mod index;
 mod log;
 mod memory;
 mod request;
@@ -19,6 +20,7 @@ use crate::little_endian::{u16_at, u32_at};
 use crate::metadata::{DELETED, Rules, truncated_before};
 use crate::record::{self, CHECKSUM_BYTES, Damage, HEADER_BYTES, crc32};
 
+pub use index::index;
 pub use log::log;
 pub use request::request;
 
@@ -168,9 +170,10 @@ mod tests {
 
     #[test]
     fn all_bytes_of_the_corpora_end_in_a_value_or_an_error() {
-        let targets: [(&str, Target); 6] = [
+        let targets: [(&str, Target); 7] = [
             ("record", super::record),
             ("log", super::log),
+            ("index", super::index),
             ("filter", super::filter),
             ("request", super::request),
             ("metadata", super::metadata),

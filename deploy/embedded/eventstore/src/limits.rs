@@ -89,6 +89,8 @@ pub const STATS_REFRESH_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Open connections; the next ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// How long a connection may take to begin as HTTP/2 does. Past it: closed.
+pub const GREETING_MAX: Duration = Duration::from_secs(5);
 /// Calls at once on one connection.
 pub const CALLS_PER_CONNECTION_MAX: u32 = 4096;
 /// How long a stopping node waits for its clients.

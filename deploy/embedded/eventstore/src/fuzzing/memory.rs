@@ -27,6 +27,22 @@ impl Memory {
         memory
     }
 
+    /// All files as they are now.
+    pub(super) fn copy(&self) -> Self {
+        let copy = Self::default();
+        for (name, contents) in &*lock(&self.files) {
+            copy.put(name, lock(&contents.0).clone());
+        }
+        copy
+    }
+
+    /// Changes what a file has.
+    pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(contents) = lock(&self.files).get(name) {
+            change(&mut lock(&contents.0));
+        }
+    }
+
     pub(super) fn put(&self, name: &str, contents: Vec<u8>) {
         let contents = Arc::new(Contents(Mutex::new(contents)));
         lock(&self.files).insert(name.to_owned(), contents);

@@ -17,5 +17,6 @@ mod process;
 mod proofs;
 mod reads;
 mod storage;
+mod strangers;
 mod subscriptions;
 mod wire;

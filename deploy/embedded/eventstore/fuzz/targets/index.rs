@@ -1,0 +1,3 @@
+#![no_main]
+
+kinolog_eventstore_fuzz::target!(index);
