@@ -12,7 +12,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,6 +184,11 @@ impl DiskFile for File {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        File::sync_data(self)
+        File::sync_data(self)?;
+        // What is written to a file without a name is lost with the process.
+        if self.metadata()?.nlink() == 0 {
+            return Err(io::Error::other("the file was removed by somebody else"));
+        }
+        Ok(())
     }
 }

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
+use eventstore::ExpectedRevision;
+use kinolog_eventstore::limits::SEGMENT_BYTES;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use kinolog_eventstore::limits::SEGMENT_BYTES;
-
-use crate::node::{Node, SOON, add, client, folder, kind};
+use crate::node::{Node, SOON, add, append, client, event, folder, kind};
 
 /// Where the child finds its socket.
 const DESCRIPTOR: i32 = 63;
@@ -113,6 +113,19 @@ async fn a_node_stops_when_a_client_tells_it_to() {
     operator.shutdown(&Default::default()).await.unwrap();
     let ended = process.end().await;
     assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test]
+async fn a_node_whose_folder_was_removed_acknowledges_nothing_more_and_ends() {
+    let dir = folder();
+    let process = Process::start(dir.path());
+    let client = client(process.port);
+    add(&client, "a", "x", 1).await;
+    std::fs::remove_dir_all(dir.path()).unwrap();
+    let lost = append(&client, "a", ExpectedRevision::Any, vec![event("x")]).await;
+    assert!(lost.is_err(), "{lost:?}");
+    let said = process.said().await;
+    assert!(said.contains("the file was removed"), "{said}");
 }
 
 #[tokio::test]
