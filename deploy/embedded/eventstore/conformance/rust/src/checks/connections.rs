@@ -8,6 +8,7 @@ use crate::world::World;
 checks![
     the_server_is_named_with_a_version_and_knows_batches,
     a_leader_is_found_among_several_addresses,
+    gossip_names_one_living_leader_and_how_far_it_is,
     credentials_are_taken_and_not_needed,
     a_node_that_must_lead_does,
     what_is_not_served_is_unsupported_and_the_connection_goes_on,
@@ -32,6 +33,20 @@ async fn a_leader_is_found_among_several_addresses(world: World) {
     let operator: super::api::operations::Client = client.into();
     let selected = operator.current_selected_node().await.expect("it leads");
     assert_eq!(selected.port, u32::from(port));
+}
+
+async fn gossip_names_one_living_leader_and_how_far_it_is(world: World) {
+    let client = connect(&world);
+    let before = add(&client, &world.name("a"), "x", 1).await;
+    let operator: super::api::operations::Client = client.into();
+    let members = operator.read_gossip().await.expect("it answers");
+    let [member] = members.as_slice() else {
+        panic!("{members:?}");
+    };
+    assert!(member.is_alive);
+    assert_eq!(format!("{:?}", member.state), "Leader");
+    assert_eq!(member.http_end_point.port, u32::from(world.port));
+    assert!(u64::try_from(member.last_commit_position).is_ok_and(|last| last >= before));
 }
 
 async fn credentials_are_taken_and_not_needed(world: World) {
