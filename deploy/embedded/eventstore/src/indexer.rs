@@ -206,6 +206,9 @@ impl Indexer {
         tracing::warn!(file = name, "making a damaged index again from the log");
         let memory = match recovery::read_again(&self.store, view, at, file.extent()) {
             Ok(memory) => memory,
+            // What was to be looked up in an older one showed that it is damaged too: it is
+            // made again first, or given up.
+            Err(_) if view.parts[..at].iter().any(is_damaged) => return Ok(()),
             Err(error) => {
                 tracing::error!(file = name, "the index cannot be made again: {error:#}");
                 file.give_up();

@@ -20,15 +20,20 @@ use std::env::{self, VarError};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::Disk;
+use crate::filter::{Filter, Names, NoAnswer};
 use crate::group::{Answer, Command, Request};
 use crate::indexer::{Indexer, Upkeep};
+use crate::part::Name;
 use crate::record::Record;
 use crate::recovery;
 use crate::store::{Direction, Store};
+use crate::unreadable::Unreadable;
+use crate::view::Events;
 use crate::writer::Writer;
 
 /// Runs a test with each seed, says which one failed.
@@ -94,15 +99,58 @@ impl Random {
 struct Node {
     store: Arc<Store>,
     writer: Writer,
+    indexer: Indexer,
 }
+
+/// How often a node may find another page of its index damaged.
+const MENDS_MAX: usize = 1000;
 
 impl Node {
     fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> anyhow::Result<Self> {
         let (store, tail) = recovery::open(&disk, segment_bytes)?;
+        let upkeep = Upkeep::AtOnce(Indexer::new(disk.clone(), store.clone()));
         let indexer = Indexer::new(disk.clone(), store.clone());
-        let upkeep = Upkeep::AtOnce(indexer);
         let writer = Writer::new(disk, store.clone(), tail, segment_bytes, upkeep);
-        Ok(Self { store, writer })
+        Ok(Self {
+            store,
+            writer,
+            indexer,
+        })
+    }
+
+    /// Looks at all of the index, and has made again what is damaged of it.
+    fn mend(&self, streams: &[&str]) {
+        for _ in 0..MENDS_MAX {
+            let Err(unreadable) = self.look_through(streams) else {
+                return;
+            };
+            assert!(unreadable.file.starts_with("index-"), "{unreadable}");
+            // It fails if what it reads meanwhile is damaged too: that one comes first then.
+            let _ = self.indexer.work(&AtomicBool::new(false));
+        }
+        panic!("the index stays damaged");
+    }
+
+    fn look_through(&self, streams: &[&str]) -> Result<(), Unreadable> {
+        for names in [Names::Stream, Names::Kind] {
+            let mut filter = Filter::new(names, "x", vec![], None, 1).expect("it is a filter");
+            for run in self.store.entries(0, Direction::Forwards, usize::MAX)? {
+                for entry in &run.entries {
+                    if let Err(NoAnswer::Index(unreadable)) = filter.wants(&run.part, entry) {
+                        return Err(unreadable);
+                    }
+                }
+            }
+        }
+        let view = self.store.view();
+        for stream in streams {
+            // In every part, for one that is not there.
+            view.newest_row(&Name::new(stream), 0)?;
+            if let Some(base) = self.store.base(&view, stream)? {
+                Events::new(&view, stream, base).items(0..base.next_revision)?;
+            }
+        }
+        Ok(())
     }
 
     /// Asks for all of this at once, so that it becomes one group. The answers, `None`

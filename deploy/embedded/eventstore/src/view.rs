@@ -223,7 +223,9 @@ impl<'a> Events<'a> {
         }
         // Any of them may be the one that is wrong.
         let parts = self.rows.iter().map(|(part, _)| &self.view.parts[*part]);
-        let wrong = parts.map(Part::contradiction).fold(None, |_, wrong| Some(wrong));
+        let wrong = parts
+            .map(Part::contradiction)
+            .fold(None, |_, wrong| Some(wrong));
         Err(wrong.unwrap_or_else(|| self.view.active().contradiction()))
     }
 

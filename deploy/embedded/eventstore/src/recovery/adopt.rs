@@ -92,10 +92,10 @@ impl IndexFiles {
     }
 }
 
-/// `None` if it is not intact, or cannot be read at all.
+/// `None` if it is not intact, is another one than its name says, or cannot be read at all.
 fn open(disk: &dyn Disk, name: &str) -> anyhow::Result<Option<PartFile>> {
     match disk.open(name).and_then(|file| PartFile::open(name, file)) {
-        Ok(part) => Ok(part),
+        Ok(part) => Ok(part.filter(|part| encode::file_name(part.extent()) == name)),
         Err(error) if is_out_of_descriptors(&error) => {
             Err(error).with_context(|| format!("failed to open {name}"))
         }

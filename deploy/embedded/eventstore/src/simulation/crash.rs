@@ -6,6 +6,7 @@
 //!   byte. What was acknowledged had been visible before.
 //! * Beyond that only what was asked for and not answered, whole batches, in order.
 //! * The log opens, whatever the power cut left, unless the disk itself refuses.
+//! * None of that depends on index files: they may be lost, cut, garbled or mistaken.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -72,7 +73,8 @@ impl World {
     fn new(random: &mut Random) -> Self {
         Self {
             disk: SimulatedDisk::new(random.fork()),
-            segment_bytes: random.within(600..6000),
+            // Often so small that each append has a segment of its own.
+            segment_bytes: random.within(100..6000),
             seen: vec![],
             owed: vec![],
             unanswered: vec![],
@@ -92,6 +94,7 @@ impl World {
         match Node::open(Arc::new(self.disk.clone()), self.segment_bytes) {
             Ok(node) => {
                 self.disk.expect(Trouble::default());
+                node.mend(&STREAMS);
                 self.check(&node);
                 Some(node)
             }
@@ -105,15 +108,19 @@ impl World {
 
     fn open_calmly(&mut self) -> Node {
         let node = Node::open(Arc::new(self.disk.clone()), self.segment_bytes).unwrap();
+        node.mend(&STREAMS);
         self.check(&node);
         node
     }
 
-    /// The process ends, and mostly the machine with it.
+    /// The process ends, and mostly the machine with it; index files may be lost with them.
     fn die(&mut self, random: &mut Random) {
         match random.one_in(3) {
             true => self.disk.restart(),
             false => self.disk.lose_power(),
+        }
+        if random.one_in(3) {
+            self.disk.damage("index-", random);
         }
     }
 
@@ -237,6 +244,16 @@ impl World {
         }
         assert_eq!(open, None, "a part of a batch");
         self.seen = visible;
+        for stream in STREAMS {
+            let of_stream = self.seen.iter().filter(|it| it.stream == stream);
+            let events = of_stream.filter(|it| it.draft.kind != TOMBSTONE_KIND);
+            let next = node.store.next_revision(stream).unwrap();
+            assert_eq!(
+                next,
+                events.count() as u64,
+                "the index knows another `{stream}`"
+            );
+        }
 
         let mut times = HashMap::new();
         for record in &self.seen {

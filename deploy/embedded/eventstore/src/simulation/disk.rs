@@ -7,6 +7,8 @@
 //! * After a sync that failed, what was written is still seen, but a later sync does not
 //!   make it durable: it has to be written again.
 
+mod damage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};

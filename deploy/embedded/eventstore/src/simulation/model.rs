@@ -18,6 +18,8 @@ use crate::record::Draft;
 
 const SEEDS: u64 = 100;
 const STREAMS: [&str; 5] = ["a", "b", "c", "$$a", "$$b"];
+/// Other streams that are looked for.
+const ELSEWHERE: [&str; 4] = ["$$c", "$$$$a", "$$$$b", "missing"];
 const KINDS: [&str; 4] = ["x.made", "x.gone", "y.made", "$>"];
 const LINKS: [&str; 8] = [
     "",
@@ -39,7 +41,7 @@ fn the_node_answers_as_the_model_does() {
         .unwrap();
     each_seed("the_node_answers", SEEDS, |random| {
         let disk = SimulatedDisk::new(random.fork());
-        let segment_bytes = random.within(600..20000);
+        let segment_bytes = random.within(100..20000);
         let mut node = Node::open(Arc::new(disk.clone()), segment_bytes).unwrap();
         let mut model = Model::default();
         let mut subscriptions = Subscriptions::default();
@@ -59,12 +61,21 @@ fn the_node_answers_as_the_model_does() {
             if random.one_in(10) {
                 subscriptions.end(&runtime, &node);
                 drop(node);
+                if random.one_in(2) {
+                    disk.damage("index-", random);
+                }
                 node = Node::open(Arc::new(disk.clone()), segment_bytes).unwrap();
+                node.mend(&[&STREAMS[..], &ELSEWHERE].concat());
             }
             pass_time(&node, &mut model, random);
             for _ in 0..3 {
-                reads::compare(&runtime, &node, &model, random);
+                assert!(reads::compare(&runtime, &node, &model, random));
             }
+        }
+        disk.damage("index-", random);
+        for _ in 0..6 {
+            // Damaged under a node that runs it may be refused, and is never believed.
+            reads::compare(&runtime, &node, &model, random);
         }
     });
 }

@@ -38,17 +38,15 @@ pub(super) async fn call(
     node: &Node,
     stop: &CancellationToken,
     options: Options,
-) -> Option<Answers> {
+) -> Result<Option<Answers>, Box<Status>> {
     let (queue, _requests) = tokio::sync::mpsc::channel(limits::APPEND_QUEUE_MAX);
     let (store, tasks) = (node.store.clone(), TaskTracker::new());
     let service = grpc::streams(grpc::Node::new(store, queue, tasks, stop.clone()));
     let options = Some(options);
     match service.read(tonic::Request::new(ReadReq { options })).await {
-        Ok(answers) => Some(Box::new(answers.into_inner())),
-        Err(status) => {
-            assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
-            None
-        }
+        Ok(answers) => Ok(Some(Box::new(answers.into_inner()))),
+        Err(status) if status.code() == Code::FailedPrecondition => Ok(None),
+        Err(status) => Err(Box::new(status)),
     }
 }
 

@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use super::super::semantics::{Found, Model};
 use super::super::{Node, Random};
@@ -15,8 +16,8 @@ use crate::protocol::streams::read_req::options::stream_options::RevisionOption;
 use crate::protocol::streams::read_resp::Content;
 use crate::store::Direction;
 
-/// Asks both for the same, whatever that is.
-pub(super) fn compare(runtime: &Runtime, node: &Node, model: &Model, random: &mut Random) {
+/// Asks both for the same, whatever that is. False if the node could not read its index.
+pub(super) fn compare(runtime: &Runtime, node: &Node, model: &Model, random: &mut Random) -> bool {
     let direction = match random.one_in(2) {
         true => Direction::Forwards,
         false => Direction::Backwards,
@@ -43,8 +44,7 @@ pub(super) fn compare(runtime: &Runtime, node: &Node, model: &Model, random: &mu
         };
         let options = options(calls::of_stream(stream, asked), None);
         let expected = model.read(stream, from, direction, count, links);
-        assert_eq!(read(runtime, node, model, options), expected);
-        return;
+        return answers(runtime, node, model, options, &expected);
     }
     let position = random.within(0..model.log.len() as u64 + 3);
     let (from, asked) = match random.within(0..4) {
@@ -60,30 +60,52 @@ pub(super) fn compare(runtime: &Runtime, node: &Node, model: &Model, random: &mu
         events: model.read_all(from, direction, count, matches, links),
     };
     let options = options(calls::of_all(asked), filter);
-    assert_eq!(read(runtime, node, model, options), expected);
+    answers(runtime, node, model, options, &expected)
 }
 
-fn read(runtime: &Runtime, node: &Node, model: &Model, options: Options) -> Found {
+fn answers(
+    runtime: &Runtime,
+    node: &Node,
+    model: &Model,
+    options: Options,
+    expected: &Found,
+) -> bool {
+    match read(runtime, node, model, options) {
+        Ok(found) => assert_eq!(found, *expected),
+        Err(status) => {
+            assert!(status.message().contains(" of index-"), "{status}");
+            return false;
+        }
+    }
+    true
+}
+
+fn read(
+    runtime: &Runtime,
+    node: &Node,
+    model: &Model,
+    options: Options,
+) -> Result<Found, Box<Status>> {
     runtime.block_on(async {
-        let answers = calls::call(node, &CancellationToken::new(), options).await;
+        let answers = calls::call(node, &CancellationToken::new(), options).await?;
         let Some(mut answers) = answers else {
-            return Found::Deleted;
+            return Ok(Found::Deleted);
         };
         let (mut first, mut last, mut events) = (None, 0, vec![]);
         while let Some(answer) = answers.next().await {
-            let ReadResp { content } = answer.unwrap();
+            let ReadResp { content } = answer.map_err(Box::new)?;
             match content.unwrap() {
                 Content::Event(sent) => events.push(calls::shown(sent, model)),
-                Content::StreamNotFound(_) => return Found::Missing,
+                Content::StreamNotFound(_) => return Ok(Found::Missing),
                 Content::FirstStreamPosition(position) => first = Some(position),
                 Content::LastStreamPosition(position) => last = position,
                 other => panic!("{other:?}"),
             }
         }
-        Found::Events {
+        Ok(Found::Events {
             first,
             last,
             events,
-        }
+        })
     })
 }

@@ -119,7 +119,8 @@ impl Subscriptions {
             let options = calls::options(calls::of_all(from), count, filter, links);
             (Of::All(wanted), next, options)
         };
-        let Some(answers) = calls::call(node, &self.stop, options).await else {
+        let answers = calls::call(node, &self.stop, options).await;
+        let Some(answers) = answers.unwrap() else {
             let Of::Stream(stream) = &of else {
                 panic!("the whole log is never gone");
             };
