@@ -396,6 +396,10 @@ pub(crate) fn read_again(
     Ok(memory)
 }
 
+/// How far positions may count up from one record to the next: a segment, whose offsets fit
+/// 32 bits, then spans less than 2^32 positions, on which the index relies.
+const POSITION_STEPS_MAX: u64 = 64;
+
 /// The record at `offset`, if it is intact and follows the batches up to `position` and
 /// what there is of its own.
 pub(crate) fn next(
@@ -415,7 +419,9 @@ pub(crate) fn next(
         Err(damage) => return Ok(Err(damage)),
     };
     let before = batch.records.last().map(|(record, _)| record.place);
-    let follows = before.map_or(position, |place| place.position) < record.place.position;
+    let last = before.map_or(position, |place| place.position);
+    let follows = record.place.position.checked_sub(last);
+    let follows = follows.is_some_and(|steps| (1..=POSITION_STEPS_MAX).contains(&steps));
     let index = before.map_or(0, |place| place.batch_index + 1);
     let count = before.map_or(record.place.batch_count, |place| place.batch_count);
     if record.chain != record::expected_chain(&frame, chain) {

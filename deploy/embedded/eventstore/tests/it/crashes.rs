@@ -88,6 +88,7 @@ async fn after_fifty_kills_readers_and_subscribers_have_each_acknowledged_event_
         appenders = ended(appending).await;
         subscribers = ended(following).await;
         done = damage::tail(dir.path(), *told.position.borrow(), &mut random);
+        damage::indexes(dir.path(), &mut random);
         let verified = verify(dir.path());
         assert!(verified.is_ok(), "{done}: {verified:?}");
     }

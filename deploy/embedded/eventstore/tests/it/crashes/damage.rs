@@ -101,6 +101,27 @@ fn indexed(segment: &Path) -> usize {
     ends.max().unwrap_or(0)
 }
 
+/// Leaves one index file in three as a crash may leave one that was not finished: its first
+/// page is written when all others are durable.
+pub fn indexes(dir: &Path, random: &mut StdRng) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|it| it != "idx") || random.random_ratio(2, 3) {
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        match random.random_range(0..3) {
+            0 => {
+                std::fs::remove_file(&path).unwrap();
+                continue;
+            }
+            1 => bytes.truncate(random.random_range(0..=bytes.len())),
+            _ => bytes.iter_mut().take(512).for_each(|byte| *byte = 0),
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
 /// Whether there is an intact header, without which no later segment is ever begun.
 fn begun(bytes: &[u8]) -> bool {
     let header = bytes.get(..SEGMENT_HEADER_BYTES);
