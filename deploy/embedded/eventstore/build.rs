@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "proto/gossip.proto",
             "proto/operations.proto",
             "proto/monitoring.proto",
+            "proto/persistent_subscriptions.proto",
         ],
         ["proto"],
     )?;

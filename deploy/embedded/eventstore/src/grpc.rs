@@ -11,6 +11,7 @@ mod gossip;
 mod monitoring;
 mod operations;
 mod pages;
+mod persistent;
 mod plain;
 mod read;
 mod status;
@@ -32,6 +33,7 @@ use crate::limits::{APPENDS_IN_FLIGHT_BYTES_MAX, MESSAGE_BYTES_MAX, SUBSCRIPTION
 use crate::protocol::gossip::gossip_server::GossipServer;
 use crate::protocol::monitoring::monitoring_server::MonitoringServer;
 use crate::protocol::operations::operations_server::OperationsServer;
+use crate::protocol::persistent_subscriptions::persistent_subscriptions_server::PersistentSubscriptionsServer;
 use crate::protocol::server_features::server_features_server::ServerFeaturesServer;
 use crate::protocol::streams::streams_server::StreamsServer;
 use crate::store::Store;
@@ -85,7 +87,8 @@ pub(crate) fn routes(node: Node, address: SocketAddr, folder: Option<PathBuf>) -
         .add_service(ServerFeaturesServer::new(features::Service))
         .add_service(GossipServer::new(gossip))
         .add_service(OperationsServer::new(operations))
-        .add_service(MonitoringServer::new(monitoring));
+        .add_service(MonitoringServer::new(monitoring))
+        .add_service(PersistentSubscriptionsServer::new(persistent::Service));
     services.into_axum_router().merge(plain).into()
 }
 

@@ -13,6 +13,6 @@ mod generated {
 
 pub use generated::event_store::client as shared;
 pub use generated::event_store::client::{
-    gossip, monitoring, operations, server_features, streams,
+    gossip, monitoring, operations, persistent_subscriptions, server_features, streams,
 };
 pub use generated::google::rpc;

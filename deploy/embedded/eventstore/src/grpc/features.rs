@@ -10,7 +10,7 @@ const VERSION: &str = "24.10.0";
 
 /// What is served, names in lower case as clients compare them: service, method, and what
 /// the method can do since it was first there.
-const METHODS: [(&str, &str, &[&str]); 9] = [
+const METHODS: [(&str, &str, &[&str]); 10] = [
     (
         "event_store.client.streams.streams",
         "read",
@@ -27,6 +27,11 @@ const METHODS: [(&str, &str, &[&str]); 9] = [
     ("event_store.client.gossip.gossip", "read", &[]),
     ("event_store.client.operations.operations", "shutdown", &[]),
     ("event_store.client.monitoring.monitoring", "stats", &[]),
+    (
+        "event_store.client.persistent_subscriptions.persistentsubscriptions",
+        "list",
+        &[],
+    ),
     (
         "event_store.client.server_features.serverfeatures",
         "getsupportedmethods",

@@ -18,6 +18,14 @@ pub(crate) fn stream_deleted(stream: &str) -> Status {
     )
 }
 
+pub(crate) fn no_persistent_subscription() -> Status {
+    with_trailers(
+        Code::NotFound,
+        "there are no persistent subscriptions".into(),
+        &[("exception", "persistent-subscription-does-not-exist")],
+    )
+}
+
 /// A delete at the wrong revision. Some clients read the numbers from this very sentence.
 pub(crate) fn wrong_revision(stream: &str, expected: Expected, current: Option<u64>) -> Status {
     let expected = match expected {
