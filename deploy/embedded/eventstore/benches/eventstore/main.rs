@@ -107,7 +107,8 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         // As early as nobody needs it any more: the sets together are larger than each.
         for set in [&catch_up, &many, &streams] {
-            if !wanted[at + 1..].iter().any(|later| uses(*later, set.name)) {
+            let later = wanted[at + 1..].iter().any(|later| uses(*later, set.name));
+            if uses(*figure, set.name) && !later {
                 set.delete()?;
             }
         }
