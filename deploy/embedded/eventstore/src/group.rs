@@ -280,14 +280,14 @@ impl Group {
         }
         let described = metadata::described_by(&stream).map(|described| {
             let rules = Rules::of(&draft.data);
-            let base = self.base(described);
+            let base = Some(self.base(described));
             let described = described.to_owned();
             self.metadata.insert(described.clone(), draft.data.clone());
             self.pending.entry(described).or_default().rules = Some(rules);
             (rules, base)
         });
         self.events.push(Fresh {
-            base: self.base(&stream),
+            base: Some(self.base(&stream)),
             stream,
             kind: draft.kind,
             id: draft.id,

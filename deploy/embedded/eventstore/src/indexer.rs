@@ -12,7 +12,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::disk::Disk;
 use crate::limits::PARTS_UNWRITTEN_MAX;
 use crate::part::file::PartFile;
 use crate::part::memory::Memory;
-use crate::part::{self, Body, Part, encode};
+use crate::part::{self, Body, Name, Part, encode};
 use crate::recovery;
 use crate::store::Store;
 use crate::view::View;
@@ -158,8 +158,8 @@ impl Indexer {
             let view = self.store.view();
             let finished = &view.parts[..view.parts.len() - 1];
             // First what takes memory; so there is never more than one made again at a time.
-            if let Some(part) = finished.iter().find_map(unwritten) {
-                self.write(part)?;
+            if let Some(at) = finished.iter().position(is_unwritten) {
+                self.write(&view, at)?;
             } else if let Some(at) = finished.iter().position(is_damaged) {
                 self.redo(&view, at)?;
             } else if let Some(parts) = mergeable(&view) {
@@ -171,7 +171,22 @@ impl Indexer {
         Ok(())
     }
 
-    fn write(&self, (part, memory): (&Part, &Arc<RwLock<Memory>>)) -> anyhow::Result<()> {
+    fn write(&self, view: &View, at: usize) -> anyhow::Result<()> {
+        let part = &view.parts[at];
+        let Body::Memory(memory) = &part.body else {
+            return Ok(());
+        };
+        let unsettled = part::read(memory).unsettled();
+        let settled = unsettled
+            .iter()
+            .try_for_each(|stream| view.row(at, &Name::new(stream)).map(drop));
+        if let Err(error) = settled {
+            // Found in an older part, which is made again, or given up, before this one.
+            return match view.parts[..at].iter().position(is_damaged) {
+                Some(damaged) => self.redo(view, damaged),
+                None => Err(error.into()),
+            };
+        }
         let file = self.file_of(&part::read(memory))?;
         self.replace(&[part.id], Part::in_file(file));
         Ok(())
@@ -204,11 +219,8 @@ impl Indexer {
         };
         let name = file.name();
         tracing::warn!(file = name, "making a damaged index again from the log");
-        let memory = match recovery::read_again(&self.store, view, at, file.extent()) {
+        let memory = match recovery::read_again(view, file.extent()) {
             Ok(memory) => memory,
-            // What was to be looked up in an older one showed that it is damaged too: it is
-            // made again first, or given up.
-            Err(_) if view.parts[..at].iter().any(is_damaged) => return Ok(()),
             Err(error) => {
                 tracing::error!(file = name, "the index cannot be made again: {error:#}");
                 file.give_up();
@@ -255,11 +267,8 @@ fn file(part: &Part) -> Option<&Arc<PartFile>> {
     }
 }
 
-fn unwritten(part: &Part) -> Option<(&Part, &Arc<RwLock<Memory>>)> {
-    match &part.body {
-        Body::File(_) => None,
-        Body::Memory(memory) => Some((part, memory)),
-    }
+fn is_unwritten(part: &Part) -> bool {
+    matches!(part.body, Body::Memory(_))
 }
 
 /// The parts of a finished segment, if they are all in files and more than one.

@@ -7,7 +7,7 @@ pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The index of a segment is written in so many parts while the segment grows. They are
 /// merged when it is finished.
-pub const PARTS_PER_SEGMENT: u64 = 16;
+pub const PARTS_PER_SEGMENT: u64 = 32;
 /// Parts waiting to be written to their files: opening after a crash reads so many, and the
 /// one that was not finished. Past it: appends wait; Unavailable if the files cannot be
 /// written.

@@ -86,6 +86,8 @@ pub(crate) struct Row {
     /// The position of its last event up to the end of this part.
     pub(crate) last: u64,
     pub(crate) state: State,
+    /// Whether it says what was before this part.
+    pub(crate) settled: bool,
     /// Where the part has its events.
     start: u32,
 }
@@ -192,10 +194,23 @@ impl Part {
         }
     }
 
+    /// What this part alone knows of a stream.
     pub(crate) fn row(&self, name: &Name) -> Result<Option<Row>, Unreadable> {
         match &self.body {
             Body::Memory(memory) => Ok(read(memory).row(name.text)),
             Body::File(file) => file.row(name.key()),
+        }
+    }
+
+    /// Completes a row with what older parts have of the stream.
+    pub(crate) fn settle(&self, name: &Name, older: Base) -> Result<(), Unreadable> {
+        let Body::Memory(memory) = &self.body else {
+            return Ok(());
+        };
+        let mut memory = memory.write().unwrap_or_else(PoisonError::into_inner);
+        match memory.settle(name.text, older) {
+            true => Ok(()),
+            false => Err(self.contradiction()),
         }
     }
 

@@ -286,12 +286,11 @@ impl<'a> Recovery<'a> {
     }
 
     fn accept(&mut self, batch: Batch, tail: &mut Tail) -> anyhow::Result<()> {
-        let view = self.store.view();
         let mut events = Vec::with_capacity(batch.records.len());
         for (record, spot) in batch.records {
             tail.position = record.place.position;
             tail.created = tail.created.max(record.place.created);
-            events.push(fresh(&self.store, &view, record, spot)?);
+            events.push(fresh(record, spot));
         }
         Ok(self.store.publish(events, tail)?)
     }
@@ -357,22 +356,7 @@ fn cut(
 }
 
 /// The index of a finished part, made again from the log.
-pub(crate) fn read_again(
-    store: &Store,
-    view: &View,
-    at: usize,
-    extent: &Extent,
-) -> anyhow::Result<Memory> {
-    let mut older = View {
-        segments: view.segments.clone(),
-        parts: view.parts[..at].to_vec(),
-    };
-    let before = Extent {
-        to: extent.from,
-        last: extent.after,
-        ..*extent
-    };
-    older.begin_part(before);
+pub(crate) fn read_again(view: &View, extent: &Extent) -> anyhow::Result<Memory> {
     let segment = &view.segments[extent.segment as usize];
     let mut scan = Scan::new(segment.file.clone())?;
     let mut memory = Memory::begin(*extent);
@@ -386,7 +370,7 @@ pub(crate) fn read_again(
         ensure!(record.place.position > position, damaged());
         offset += u64::from(spot.len);
         (position, chain) = (record.place.position, record.chain);
-        memory.add(fresh(store, &older, record, spot)?)?;
+        memory.add(fresh(record, spot))?;
     }
     ensure!(
         offset == extent.to && chain == extent.chain,
@@ -468,20 +452,17 @@ fn harden(file: &dyn DiskFile, scan: &mut Scan, group_at: u64, end: u64) -> anyh
         .context("failed to make the last group durable")
 }
 
-/// What the index gets of a record, on top of what `view` has.
-fn fresh(store: &Store, view: &View, record: Record, spot: Spot) -> Result<Fresh, Unreadable> {
-    let base = |stream: &str| Ok(store.base(view, stream)?.unwrap_or_default());
-    let described = match metadata::described_by(&record.stream) {
-        Some(described) => Some((Rules::of(&record.draft.data), base(described)?)),
-        None => None,
-    };
-    Ok(Fresh {
-        base: base(&record.stream)?,
+/// What the index gets of a record. What older parts have of its stream is left open.
+fn fresh(record: Record, spot: Spot) -> Fresh {
+    let described = metadata::described_by(&record.stream);
+    let described = described.map(|_| (Rules::of(&record.draft.data), None));
+    Fresh {
+        base: None,
         stream: record.stream,
         kind: record.draft.kind,
         id: record.draft.id,
         revision: record.place.revision,
         spot,
         described,
-    })
+    }
 }

@@ -156,7 +156,7 @@ impl Store {
     /// What there is of a stream in this view, `None` if nothing ever was.
     pub(crate) fn base(&self, view: &View, stream: &str) -> Result<Option<Base>, Unreadable> {
         let name = Name::new(stream);
-        if let Some(row) = view.active().row(&name)? {
+        if let Some(row) = view.active_row(&name)? {
             return Ok(Some(row.base()));
         }
         let up_to = view.active().after;

@@ -47,16 +47,35 @@ impl View {
     /// What the newest finished part that knows this stream says, of those that go on
     /// behind `floor`.
     pub(crate) fn newest_row(&self, name: &Name, floor: u64) -> Result<Option<Row>, Unreadable> {
-        let frozen = &self.parts[..self.parts.len() - 1];
-        let mut end = self.active().after;
-        for part in frozen.iter().rev() {
-            if end <= floor {
+        self.newest_before(self.parts.len() - 1, name, floor)
+    }
+
+    /// What the part being written says of this stream.
+    pub(crate) fn active_row(&self, name: &Name) -> Result<Option<Row>, Unreadable> {
+        self.row(self.parts.len() - 1, name)
+    }
+
+    /// What this part says of this stream, complete.
+    pub(crate) fn row(&self, at: usize, name: &Name) -> Result<Option<Row>, Unreadable> {
+        let part = &self.parts[at];
+        match part.row(name)? {
+            Some(row) if !row.settled => {
+                let older = self.newest_before(at, name, 0)?;
+                part.settle(name, older.map(|row| row.base()).unwrap_or_default())?;
+                part.row(name)
+            }
+            row => Ok(row),
+        }
+    }
+
+    fn newest_before(&self, at: usize, name: &Name, floor: u64) -> Result<Option<Row>, Unreadable> {
+        for older in (0..at).rev() {
+            if self.parts[older + 1].after <= floor {
                 break;
             }
-            if let Some(row) = part.row(name)? {
+            if let Some(row) = self.row(older, name)? {
                 return Ok(Some(row));
             }
-            end = part.after;
         }
         Ok(None)
     }
@@ -249,7 +268,7 @@ impl<'a> Events<'a> {
             }
             let part = self.view.part_of(position);
             let older = self.rows.last().is_none_or(|(newer, _)| part < *newer);
-            match self.view.parts[part].row(&self.name)? {
+            match self.view.row(part, &self.name)? {
                 Some(row) if older => self.rows.push((part, row)),
                 Some(_) | None => return Err(self.view.parts[part].contradiction()),
             }

@@ -137,6 +137,7 @@ impl PartFile {
                 tombstoned: flags & u32::from(FLAG_TOMBSTONED) != 0,
                 rules: self.rules(flags >> 8)?,
             },
+            settled: true,
             start: u32_at(row, 40),
         })
     }

@@ -52,6 +52,9 @@ pub(super) struct MemoryEntry {
 
 pub(super) struct MemoryRow {
     pub(super) name: Arc<str>,
+    /// Whether what older parts have of the stream is in here already. Opening leaves that
+    /// until somebody asks: most streams of the log's end nobody will ask for soon.
+    pub(super) settled: bool,
     pub(super) first: u64,
     pub(super) before: u64,
     pub(super) state: State,
@@ -66,11 +69,11 @@ pub(crate) struct Fresh {
     pub(crate) id: Uuid,
     pub(crate) revision: u64,
     pub(crate) spot: Spot,
-    /// What older parts have of its stream.
-    pub(crate) base: Base,
+    /// What older parts have of its stream, if that is known.
+    pub(crate) base: Option<Base>,
     /// If its stream is the metadata of another: what the metadata says, and what older
-    /// parts have of that other stream.
-    pub(crate) described: Option<(Rules, Base)>,
+    /// parts have of that other stream, if that is known.
+    pub(crate) described: Option<(Rules, Option<Base>)>,
 }
 
 impl Memory {
@@ -95,6 +98,9 @@ impl Memory {
         if is_tombstone(&fresh.kind, fresh.revision) {
             row.state.tombstoned = true;
         } else {
+            if !row.settled && row.events.is_empty() {
+                row.first = fresh.revision;
+            }
             if fresh.revision != row.first + row.events.len() as u64 {
                 return Err(Damage::Revision);
             }
@@ -117,17 +123,45 @@ impl Memory {
     }
 
     /// The row of a stream; a new one goes on from `base`.
-    fn met(&mut self, name: &str, base: Base) -> u32 {
+    fn met(&mut self, name: &str, base: Option<Base>) -> u32 {
         if let Some(id) = self.row_ids.get(name) {
             return *id;
         }
+        let settled = base.is_some();
+        let base = base.unwrap_or_default();
         self.push(MemoryRow {
             name: name.into(),
+            settled,
             first: base.next_revision,
             before: base.last_position,
             state: base.state,
             events: Vec::new(),
         })
+    }
+
+    /// Completes a row; false if it does not go on from there.
+    pub(super) fn settle(&mut self, name: &str, older: Base) -> bool {
+        let Some(id) = self.row_id(name) else {
+            return false;
+        };
+        let row = &mut self.rows[id as usize];
+        if row.settled {
+            return true;
+        }
+        if row.events.is_empty() {
+            row.first = older.next_revision;
+        }
+        row.settled = row.first == older.next_revision;
+        row.before = older.last_position;
+        row.state.tombstoned |= older.state.tombstoned;
+        row.state.rules = row.state.rules.or(older.state.rules);
+        row.settled
+    }
+
+    /// The streams whose rows are not complete.
+    pub(crate) fn unsettled(&self) -> Vec<Arc<str>> {
+        let rows = self.rows.iter().filter(|row| !row.settled);
+        rows.map(|row| row.name.clone()).collect()
     }
 
     pub(super) fn push(&mut self, row: MemoryRow) -> u32 {
@@ -163,6 +197,7 @@ impl Memory {
             before: row.before,
             last: last.map_or(row.before, |it| self.entries[*it as usize].position),
             state: row.state,
+            settled: row.settled,
             start,
         })
     }

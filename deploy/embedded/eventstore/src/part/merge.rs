@@ -77,6 +77,7 @@ impl Memory {
                     Some(id) => id,
                     None => self.push(MemoryRow {
                         name,
+                        settled: true,
                         first: row.first,
                         before: row.before,
                         state: row.state,
