@@ -15,6 +15,9 @@ pub const PARTS_UNWRITTEN_MAX: usize = 4;
 /// Streams whose whereabouts are remembered, and how long their names may be together.
 pub const STREAMS_KNOWN_MAX: usize = 131_072;
 pub const STREAMS_KNOWN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Filters of parts in memory, all together; those that find no room there are asked in
+/// their files.
+pub const FILTERS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Streams for which the hashes of their recent ids are remembered, once somebody appends to
 /// them with `Any` or `StreamExists`.
 pub const STREAMS_RECENT_MAX: usize = 4096;

@@ -7,8 +7,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::encode::{
     ENTRY_BYTES, FLAG_MAX_AGE, FLAG_MAX_COUNT, FLAG_PRESENT, FLAG_TOMBSTONED, ITEM_BYTES,
@@ -18,6 +18,7 @@ use super::memory::Extent;
 use super::pages::{self, PAGE_BYTES, PAYLOAD_BYTES, PagedFile, Section, per_page};
 use super::{Entry, Item, Key, Row, Spot, State, bloom};
 use crate::disk::DiskFile;
+use crate::limits::FILTERS_BYTES_MAX;
 use crate::little_endian::{u16_at, u32_at, u64_at};
 use crate::metadata::Rules;
 use crate::unreadable::Unreadable;
@@ -29,8 +30,41 @@ pub(crate) struct PartFile {
     paged: PagedFile,
     extent: Extent,
     pub(super) layout: Layout,
+    filter: OnceLock<Filter>,
     damaged: AtomicBool,
     given_up: AtomicBool,
+}
+
+/// A part's filter in memory.
+struct Filter {
+    bytes: Vec<u8>,
+    _room: Room,
+}
+
+/// A share of the memory for filters, given back when it is dropped.
+struct Room(usize);
+
+static FILTER_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+impl Room {
+    fn take(bytes: usize) -> Option<Self> {
+        let room = Self(bytes);
+        // Taken first and given back by the drop if it was too much.
+        let before = FILTER_BYTES.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= FILTERS_BYTES_MAX).then_some(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        FILTER_BYTES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+impl Filter {
+    fn block(&self, number: u32) -> &[u8] {
+        &self.bytes[number as usize * bloom::BLOCK_BYTES..][..bloom::BLOCK_BYTES]
+    }
 }
 
 impl PartFile {
@@ -57,6 +91,7 @@ impl PartFile {
             paged,
             extent,
             layout,
+            filter: OnceLock::new(),
             damaged: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
         }))
@@ -96,12 +131,7 @@ impl PartFile {
 
     pub(super) fn row(&self, key: &Key) -> Result<Option<Row>, Unreadable> {
         let layout = &self.layout;
-        if layout.filter.items == 0 {
-            return Ok(None);
-        }
-        let block = bloom::block_of(key, layout.filter.items);
-        let block = self.read(layout.filter, bloom::BLOCK_BYTES, block..block + 1)?;
-        if !bloom::may_have(&block, key) {
+        if layout.filter.items == 0 || !self.may_have(key)? {
             return Ok(None);
         }
         let mut slot = slot_of(key, layout.slots);
@@ -119,6 +149,23 @@ impl PartFile {
             slot = end;
         }
         Ok(None)
+    }
+
+    /// Asks the filter; in memory, as long as there is room for it there.
+    fn may_have(&self, key: &Key) -> Result<bool, Unreadable> {
+        let blocks = self.layout.filter.items;
+        let block = bloom::block_of(key, blocks);
+        if let Some(filter) = self.filter.get() {
+            return Ok(bloom::may_have(filter.block(block), key));
+        }
+        let Some(room) = Room::take(blocks as usize * bloom::BLOCK_BYTES) else {
+            let block = self.read(self.layout.filter, bloom::BLOCK_BYTES, block..block + 1)?;
+            return Ok(bloom::may_have(&block, key));
+        };
+        let bytes = self.read(self.layout.filter, bloom::BLOCK_BYTES, 0..blocks)?;
+        // Another thread may have been first: its filter is the same.
+        let filter = self.filter.get_or_init(|| Filter { bytes, _room: room });
+        Ok(bloom::may_have(filter.block(block), key))
     }
 
     pub(super) fn decode_row(&self, row: &[u8]) -> Result<Row, Unreadable> {
