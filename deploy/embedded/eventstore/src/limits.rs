@@ -53,6 +53,9 @@ pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const GROUP_APPENDS_MAX: usize = 1024;
 /// How long a group waits for appenders that are expected back, and between two looks.
 pub const GATHER_MAX: Duration = Duration::from_millis(4);
+/// Nobody is waited for on a disk that syncs faster than this: there it is better that some
+/// prepare their next append while those of others are synced.
+pub const GATHER_SYNC_MIN: Duration = Duration::from_millis(1);
 pub const GATHER_STEP: Duration = Duration::from_micros(50);
 /// Groups that do not wait after one that waited in vain, at most.
 pub const GATHER_SKIPS_MAX: u32 = 32;

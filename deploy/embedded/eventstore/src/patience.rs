@@ -8,12 +8,13 @@
 //!
 //! * A group waits only if it is smaller than what was lately in flight: one appender
 //!   alone never waits for anybody.
-//! * It never waits longer than a sync takes, which is what waiting may save.
+//! * It never waits longer than a sync takes, which is what waiting may save; and not at
+//!   all where that is little.
 //! * Waiting in vain is tried ever more rarely.
 
 use std::time::Duration;
 
-use crate::limits::{GATHER_MAX, GATHER_SKIPS_MAX};
+use crate::limits::{GATHER_MAX, GATHER_SKIPS_MAX, GATHER_SYNC_MIN};
 
 #[derive(Default)]
 pub(crate) struct Patience {
@@ -44,7 +45,7 @@ impl Patience {
 
     /// How long a group of so many appends waits at most.
     pub(crate) fn longest(&mut self, taken: usize) -> Duration {
-        if self.content(taken) {
+        if self.content(taken) || self.sync < GATHER_SYNC_MIN {
             return Duration::ZERO;
         }
         if self.skips_left > 0 {
@@ -68,7 +69,7 @@ impl Patience {
 mod tests {
     use super::*;
 
-    const SYNC: Duration = Duration::from_micros(700);
+    const SYNC: Duration = Duration::from_micros(1700);
 
     #[test]
     fn one_appender_alone_never_waits() {
@@ -83,6 +84,13 @@ mod tests {
         assert_eq!(patience.longest(64), Duration::ZERO);
         patience.synced(Duration::from_secs(1));
         assert_eq!(patience.longest(1), GATHER_MAX);
+    }
+
+    #[test]
+    fn on_a_fast_disk_nobody_is_waited_for() {
+        let mut patience = patience(64);
+        patience.synced(Duration::from_micros(300));
+        assert_eq!(patience.longest(1), Duration::ZERO);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use clap::ValueEnum;
-use futures::{Stream, StreamExt};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -21,9 +22,17 @@ use crate::dataset::text_id;
 use crate::events::{self, Shape, Sizes};
 use crate::process::DESCRIPTOR;
 use crate::socket;
+use kinolog_eventstore::protocol::server_features::server_features_server::{
+    ServerFeatures, ServerFeaturesServer,
+};
+use kinolog_eventstore::protocol::server_features::{SupportedMethod, SupportedMethods};
 use kinolog_eventstore::protocol::shared;
 use kinolog_eventstore::protocol::streams::append_resp::{
     Position, Result as Outcome, Success, success::CurrentRevisionOption, success::PositionOption,
+};
+use kinolog_eventstore::protocol::streams::batch_append_resp::{
+    ExpectedStreamPosition, Result as BatchOutcome, Success as BatchSuccess,
+    success::CurrentRevisionOption as BatchRevision, success::PositionOption as BatchPosition,
 };
 use kinolog_eventstore::protocol::streams::read_req::options::StreamOption;
 use kinolog_eventstore::protocol::streams::read_resp::read_event::{self, RecordedEvent};
@@ -76,6 +85,7 @@ struct Memory {
     by_name: HashMap<Bytes, u32>,
 }
 
+#[derive(Clone)]
 struct Service {
     memory: Arc<Memory>,
 }
@@ -98,6 +108,7 @@ pub async fn serve(kind: Kind, quick: bool) -> anyhow::Result<()> {
     Server::builder()
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
+        .add_service(ServerFeaturesServer::new(service.clone()))
         .add_service(StreamsServer::new(service))
         .serve_with_incoming(socket::connections(listener))
         .await
@@ -170,7 +181,7 @@ type Answers = Pin<Box<dyn Stream<Item = Result<ReadResp, Status>> + Send>>;
 #[tonic::async_trait]
 impl Streams for Service {
     type ReadStream = Answers;
-    type BatchAppendStream = futures::stream::Empty<Result<BatchAppendResp, Status>>;
+    type BatchAppendStream = BoxStream<'static, Result<BatchAppendResp, Status>>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Answers>, Status> {
         let options = request.into_inner().options.unwrap_or_default();
@@ -207,9 +218,21 @@ impl Streams for Service {
 
     async fn batch_append(
         &self,
-        _: Request<Streaming<BatchAppendReq>>,
+        request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        Err(unasked())
+        let answers = request.into_inner().map_ok(|batch| BatchAppendResp {
+            correlation_id: batch.correlation_id,
+            stream_identifier: batch.options.and_then(|options| options.stream_identifier),
+            expected_stream_position: Some(ExpectedStreamPosition::Any(())),
+            result: Some(BatchOutcome::Success(BatchSuccess {
+                current_revision_option: Some(BatchRevision::CurrentRevision(1)),
+                position_option: Some(BatchPosition::Position(shared::AllStreamPosition {
+                    commit_position: 1,
+                    prepare_position: 1,
+                })),
+            })),
+        });
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn delete(&self, _: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
@@ -218,6 +241,24 @@ impl Streams for Service {
 
     async fn tombstone(&self, _: Request<TombstoneReq>) -> Result<Response<TombstoneResp>, Status> {
         Err(unasked())
+    }
+}
+
+#[tonic::async_trait]
+impl ServerFeatures for Service {
+    /// The Rust client asks before its first batch.
+    async fn get_supported_methods(
+        &self,
+        _: Request<()>,
+    ) -> Result<Response<SupportedMethods>, Status> {
+        Ok(Response::new(SupportedMethods {
+            methods: vec![SupportedMethod {
+                method_name: "batchappend".into(),
+                service_name: "event_store.client.streams.streams".into(),
+                features: vec![],
+            }],
+            event_store_server_version: "24.10.0".into(),
+        }))
     }
 }
 
