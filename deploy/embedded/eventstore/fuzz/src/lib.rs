@@ -3,8 +3,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// What no input may make the node ask for at once: inputs have a few kilobytes.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What no input may make the node ask for at once, though inputs have a few kilobytes: room
+/// for the largest message (65 MiB), which the gRPC library reserves on a frame's word.
+const BYTES_MAX: usize = 66 * 1024 * 1024;
 
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded;
