@@ -60,6 +60,7 @@ impl Patience {
         let duration_ms = match &task.spec {
             Some(Spec::Encode(spec)) => spec.duration_ms,
             Some(Spec::Audio(spec)) => spec.duration_ms,
+            Some(Spec::Passthrough(spec)) => spec.duration_ms,
             Some(Spec::Probe(_) | Spec::Poster(_)) | None => 0,
         };
         let size = task.source.as_ref().map_or(0, |source| source.size_bytes);

@@ -112,5 +112,6 @@ fn task(output: &std::sync::Arc<Output>, source: File) -> Finished {
         Spec::Encode(spec) => video::run(&link, &spec, output),
         Spec::Audio(spec) => audio::run(&link, &spec, output),
         Spec::Poster(spec) => poster::run(&link, &spec, output),
+        Spec::Passthrough(_) => Err(bug("cannot do this task")),
     }
 }

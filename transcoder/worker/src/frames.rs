@@ -34,6 +34,12 @@ pub(crate) fn published(task: &Task) -> anyhow::Result<HashMap<String, u32>> {
                 .collect()
         }
         Spec::Audio(spec) => HashMap::from([(spec.rendition.clone(), spec.published)]),
+        Spec::Passthrough(spec) => {
+            let targets = spec.video.iter().chain(&spec.audio);
+            targets
+                .map(|t| (t.rendition.clone(), t.published))
+                .collect()
+        }
     })
 }
 

@@ -249,6 +249,7 @@ fn describe(
         video,
         audio,
         tracks: pads.len() as u32,
+        cuts_us: vec![],
     })
 }
 
@@ -301,6 +302,7 @@ fn video_of(pad: &gst::Pad, caps: &gst::CapsRef, spec: &ProbeSpec) -> Result<Vid
         interlaced: structure
             .get::<&str>("interlace-mode")
             .is_ok_and(|mode| mode != "progressive"),
+        bitrate_kbps: 0,
     };
     too_large(&found, spec)?;
     Ok(found)
@@ -368,6 +370,8 @@ fn audio_of(caps: &gst::CapsRef) -> Audio {
         codec: structure.map_or_else(String::new, |s| s.name().to_string()),
         channels: number("channels"),
         sample_rate: number("rate"),
+        bitrate_kbps: 0,
+        as_is: false,
     }
 }
 

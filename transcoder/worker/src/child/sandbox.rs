@@ -65,6 +65,7 @@ impl Allowance {
             Spec::Probe(_) | Spec::Poster(_) => 0,
             Spec::Encode(spec) => spec.duration_ms,
             Spec::Audio(spec) => spec.duration_ms,
+            Spec::Passthrough(spec) => spec.duration_ms,
         };
         let per_second = (duration_ms / 1000).saturating_mul(CPU_SECONDS_PER_SECOND);
         Allowance {
