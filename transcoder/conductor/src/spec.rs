@@ -32,6 +32,8 @@ pub(crate) fn of(job: &Job, spec: &Spec) -> Option<task::Spec> {
                 targets: targets.collect(),
                 source: Some(video(media.video.as_ref()?)),
                 duration_ms: media.duration_ms,
+                first_segment: 0,
+                segments: 0,
             }))
         }
         Spec::Audio { rendition } => {
@@ -106,6 +108,7 @@ fn video(track: &VideoTrack) -> protocol::Video {
         frame_rate_num: track.frame_rate.map_or(0, |rate| rate.num),
         frame_rate_den: track.frame_rate.map_or(1, |rate| rate.den),
         interlaced: track.interlaced,
+        bitrate_kbps: 0,
     }
 }
 
@@ -114,5 +117,7 @@ fn audio(track: &AudioTrack) -> protocol::Audio {
         codec: track.codec.clone(),
         channels: track.channels,
         sample_rate: track.sample_rate,
+        bitrate_kbps: 0,
+        as_is: false,
     }
 }

@@ -59,6 +59,7 @@ impl Patient {
                 calls.push(Call::Finish(lease.clone(), encoded()));
                 calls
             }
+            Spec::Passthrough(_) => panic!("nothing is passed through here"),
             Spec::Poster(spec) => {
                 let poster = protocol::PosterResult {
                     name: "poster.jpg".to_owned(),

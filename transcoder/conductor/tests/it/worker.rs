@@ -257,6 +257,7 @@ impl Worker {
                 }
                 self.finish(lease, encoded()).await
             }
+            Spec::Passthrough(_) => panic!("nothing is passed through here"),
             Spec::Poster(spec) => {
                 let poster = protocol::PosterResult {
                     name: "poster.jpg".to_owned(),
@@ -327,13 +328,17 @@ pub fn probed() -> Outcome {
             frame_rate_num: 30,
             frame_rate_den: 1,
             interlaced: false,
+            bitrate_kbps: 0,
         }),
         audio: Some(protocol::Audio {
             codec: "audio/mpeg".to_owned(),
             channels: 2,
             sample_rate: 48_000,
+            bitrate_kbps: 0,
+            as_is: false,
         }),
         tracks: 2,
+        cuts_us: vec![],
     })
 }
 

@@ -30,6 +30,8 @@ pub fn encode(duration_ms: u64, targets: &[VideoTarget]) -> Spec {
         targets: targets.to_vec(),
         source: None,
         duration_ms,
+        first_segment: 0,
+        segments: 0,
     })
 }
 
