@@ -7,6 +7,7 @@
 //! * It ends with exactly one `Done` or `Failed`; anything else is a crash.
 
 mod audio;
+mod colour;
 mod coverage;
 mod declared;
 mod fragments;
@@ -104,6 +105,7 @@ fn task(output: &std::sync::Arc<Output>, source: File) -> Finished {
     let _view = sandbox::close(&sandbox::Allowance::for_task(&spec));
     gst::init().map_err(|_| bug("could not start GStreamer"))?;
     gstfmp4::plugin_register_static().map_err(|_| bug("could not register its muxer"))?;
+    colour::register()?;
     front_end::forbid_fetching();
 
     let link = SourceLink::new(source, size);

@@ -22,6 +22,8 @@ use crate::failure::{Code, Failure};
 const MOMENTS_MAX: usize = 5;
 /// How long one moment may take to be decoded.
 const MOMENT_WAIT: gst::ClockTime = gst::ClockTime::from_seconds(20);
+/// What every reader of JPEG takes its numbers for: the encoder stores them as they are.
+const JPEG_COLOURS: &str = "1:4:7:1";
 /// Mean luma of a picture that shows something; black is 16.
 const LUMA_ENOUGH: u64 = 40;
 
@@ -64,7 +66,7 @@ pub(crate) fn run(link: &SourceLink, spec: &PosterSpec, output: &Arc<Output>) ->
 fn build(spec: &PosterSpec) -> Result<gst::Bin, Failure> {
     let text = format!(
         "queue max-size-buffers=2 ! {} ! videoconvertscale method=catrom add-borders=false ! \
-         video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1 ! \
+         video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1,colorimetry={JPEG_COLOURS} ! \
          appsink name=out sync=false max-buffers=1",
         video_graph::upright(&spec.source.clone().unwrap_or_default()),
         spec.width,

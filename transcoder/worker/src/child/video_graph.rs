@@ -10,6 +10,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use protocol::{EncodeSpec, Video, VideoTarget};
 
+use super::colour;
 use super::front_end::missing;
 use super::timeline::{self, Clock, First};
 use crate::failure::Failure;
@@ -52,10 +53,13 @@ pub(crate) fn build(spec: &EncodeSpec, clock: Clock) -> Result<gst::Bin, Failure
     Ok(bin)
 }
 
-/// Deinterlaced and turned; cheap when there is nothing to do.
+/// 8-bit SDR, deinterlaced and turned; cheap when there is nothing to do.
 pub(crate) fn upright(source: &Video) -> String {
     // Only the decoder knows for every codec: a probe sees no fields in H.264.
-    let mut text = String::from("videoconvert ! deinterlace mode=auto fields=top");
+    let mut text = format!(
+        "videoconvert ! {} ! deinterlace mode=auto fields=top",
+        colour::NAME
+    );
     // Its older property `method` is taken, and does nothing.
     let turn = match source.rotation {
         90 => Some("90r"),

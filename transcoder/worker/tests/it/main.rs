@@ -3,9 +3,11 @@
 
 mod bad_children;
 mod bad_sources;
+mod colours;
 mod conductor;
 mod encode;
 mod failures;
+mod judge;
 mod media;
 mod probe;
 mod sandbox;

@@ -6,6 +6,12 @@ use gstreamer::prelude::*;
 
 /// Runs a pipeline whose `filesink name=out` gets its place from us, and returns the file.
 pub fn film(description: &str) -> Bytes {
+    painted(description, &[])
+}
+
+/// The same with an `appsrc name=in`, which gives these pictures: when each is shown, in
+/// milliseconds, and its bytes.
+pub fn painted(description: &str, pictures: &[(u64, Vec<u8>)]) -> Bytes {
     gst::init().unwrap();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = folder.path().join("film");
@@ -16,6 +22,7 @@ pub fn film(description: &str) -> Bytes {
     let out = pipeline.by_name("out").unwrap();
     out.set_property("location", place.to_str().unwrap());
     pipeline.set_state(gst::State::Playing).unwrap();
+    feed(&pipeline, pictures);
     let bus = pipeline.bus().unwrap();
     let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
     let message = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds);
@@ -24,6 +31,23 @@ pub fn film(description: &str) -> Bytes {
         gst::MessageView::Error(error) => panic!("{error:?}"),
         _ => std::fs::read(place).unwrap().into(),
     }
+}
+
+fn feed(pipeline: &gst::Pipeline, pictures: &[(u64, Vec<u8>)]) {
+    let Some(input) = pipeline.by_name("in") else {
+        return;
+    };
+    let input = input.downcast::<gstreamer_app::AppSrc>().unwrap();
+    input.set_format(gst::Format::Time);
+    for (number, (at_ms, bytes)) in pictures.iter().enumerate() {
+        let mut buffer = gst::Buffer::from_slice(bytes.clone());
+        let made = buffer.get_mut().unwrap();
+        made.set_pts(gst::ClockTime::from_mseconds(*at_ms));
+        let next = pictures.get(number + 1).map_or(at_ms + 40, |next| next.0);
+        made.set_duration(gst::ClockTime::from_mseconds(next - at_ms));
+        input.push_buffer(buffer).unwrap();
+    }
+    input.end_of_stream().unwrap();
 }
 
 /// Video of this many pictures.
