@@ -6,12 +6,16 @@
 //! * It talks over the inherited descriptors of [`crate::wire`] only.
 //! * It ends with exactly one `Done` or `Failed`; anything else is a crash.
 
+mod as_is;
 mod audio;
+mod cmaf;
 mod colour;
 mod coverage;
 mod declared;
 mod fragments;
 mod front_end;
+mod index;
+mod passthrough;
 mod poster;
 mod probe;
 mod sandbox;
@@ -109,11 +113,17 @@ fn task(output: &std::sync::Arc<Output>, source: File) -> Finished {
     front_end::forbid_fetching();
 
     let link = SourceLink::new(source, size);
+    // Passing through is copying: what would be loaded for it is time to the first segment.
+    if !matches!(spec, Spec::Passthrough(_)) {
+        gst::init().map_err(|_| bug("could not start GStreamer"))?;
+        gstfmp4::plugin_register_static().map_err(|_| bug("could not register its muxer"))?;
+        front_end::forbid_fetching();
+    }
     match spec {
         Spec::Probe(spec) => probe::run(&link, &spec, output),
         Spec::Encode(spec) => video::run(&link, &spec, output),
         Spec::Audio(spec) => audio::run(&link, &spec, output),
         Spec::Poster(spec) => poster::run(&link, &spec, output),
-        Spec::Passthrough(_) => Err(bug("cannot do this task")),
+        Spec::Passthrough(spec) => passthrough::run(&link, &spec, output),
     }
 }

@@ -6,8 +6,11 @@
 //!   refused here, for a demuxer would play what there is and end without a word.
 //! * Reads are few and bounded: headers and one index.
 
+use bytes::Bytes;
+
 use super::coverage::{tolerance, truncated};
 use super::front_end::unreadable;
+use super::index::Index;
 use super::source_element::SourceLink;
 use crate::failure::{Code, Failure};
 use crate::fragment::{Boxes, be32, be64, child, path};
@@ -15,18 +18,20 @@ use crate::fragment::{Boxes, be32, be64, child, path};
 /// Boxes on the top level that are looked at; a fragmented file can have many more.
 const BOXES_MAX: usize = 4096;
 /// The largest index that is read into memory.
-const INDEX_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const INDEX_BYTES_MAX: u64 = 64 << 20;
 
 /// What an ISO file says of its movie.
 #[derive(Default, Debug)]
 pub(crate) struct Movie {
     pub(crate) tracks: u32,
+    /// `None` where it is too large, or no plain table of samples.
+    pub(crate) index: Option<Index>,
 }
 
 /// Checks the file's own lengths. `None`: this container declares none that we read.
 pub(crate) fn check(link: &SourceLink, container: &str) -> Result<Option<Movie>, Failure> {
     match container {
-        "video/quicktime" | "audio/x-m4a" | "application/x-3gp" => iso(link).map(Some),
+        "video/quicktime" | "audio/x-m4a" | "application/x-3gp" => movie(link).map(Some),
         "video/x-matroska"
         | "audio/x-matroska"
         | "video/webm"
@@ -48,7 +53,8 @@ const KNOWN: &[&[u8; 4]] = &[
     b"sidx", b"styp", b"pdin", b"udta",
 ];
 
-fn iso(link: &SourceLink) -> Result<Movie, Failure> {
+/// Walks an ISO file box by box, and reads its index.
+pub(crate) fn movie(link: &SourceLink) -> Result<Movie, Failure> {
     let mut at = 0u64;
     let mut movie = None;
     for _ in 0..BOXES_MAX {
@@ -76,7 +82,7 @@ fn iso(link: &SourceLink) -> Result<Movie, Failure> {
         }
         if kind == b"moov" && size <= INDEX_BYTES_MAX {
             let bytes = read_all(link, at + 8, size - 8)?;
-            movie = Some(read_movie(&bytes)?);
+            movie = Some(read_movie(&Bytes::from(bytes))?);
         } else if kind == b"moov" {
             movie = Some(Movie::default());
         }
@@ -106,13 +112,14 @@ fn read_all(link: &SourceLink, from: u64, length: u64) -> Result<Vec<u8>, Failur
 }
 
 /// Compares what the movie's header claims with what its tracks hold.
-fn read_movie(moov: &[u8]) -> Result<Movie, Failure> {
+fn read_movie(moov: &Bytes) -> Result<Movie, Failure> {
     let traks: Vec<&[u8]> = Boxes(moov)
         .filter(|(kind, _)| kind == b"trak")
         .map(|(_, content)| content)
         .collect();
     let movie = Movie {
         tracks: traks.len() as u32,
+        index: Index::read(moov),
     };
     let fragmented = child(moov, b"mvex").is_some();
     let edited = traks

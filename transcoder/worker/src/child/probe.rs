@@ -15,9 +15,10 @@ use protocol::{Audio, ProbeResult, ProbeSpec, Video, finish_request};
 
 use super::coverage::Coverage;
 use super::front_end::{self, Kind, failure_of, made, no_decoder};
+use super::index::Index;
 use super::source_element::{ParentSrc, SourceLink};
 use super::timeline::Clock;
-use super::{Finished, Head, Output, declared};
+use super::{Finished, Head, Output, as_is, declared};
 use crate::failure::{Code, Failure};
 
 /// How often the pipeline is looked at.
@@ -29,8 +30,8 @@ const GUESSING: &[&str] = &["audio/mpeg", "application/x-id3", "application/x-ap
 
 pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> Finished {
     let container = front_end::container(link)?;
-    let movie = declared::check(link, &container)?;
-    too_many(movie.map_or(0, |movie| movie.tracks), spec)?;
+    let movie = declared::check(link, &container)?.unwrap_or_default();
+    too_many(movie.tracks, spec)?;
 
     let tracks = Tracks {
         coverage: Arc::new(Coverage::new(Clock::of(&container))),
@@ -44,7 +45,31 @@ pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> 
     if pipeline.set_state(gst::State::Null).is_err() {
         eprintln!("the probe did not stop");
     }
-    description.map(finish_request::Result::Probe)
+    let mut found = description?;
+    if let Some(index) = &movie.index {
+        as_it_is(&mut found, link, index)?;
+    }
+    Ok(finish_request::Result::Probe(found))
+}
+
+/// Adds what the index tells: what need not be encoded, and how many bits there are.
+fn as_it_is(found: &mut ProbeResult, link: &SourceLink, index: &Index) -> Result<(), Failure> {
+    if let (Some(video), Some(track)) = (&mut found.video, &index.video) {
+        video.bitrate_kbps = track.bitrate_kbps();
+        let shown = (video.display_width, video.display_height);
+        let is_plain = (video.width, video.height) == shown
+            && video.rotation == 0
+            && !video.interlaced
+            && video.codec == "video/x-h264";
+        if is_plain {
+            found.cuts_us = as_is::cuts_us(link, index)?;
+        }
+    }
+    if let (Some(audio), Some(track)) = (&mut found.audio, &index.audio) {
+        audio.bitrate_kbps = track.bitrate_kbps();
+        audio.as_is = as_is::is_sound(link, index)?;
+    }
+    Ok(())
 }
 
 /// What has shown up so far.

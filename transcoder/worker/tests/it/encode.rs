@@ -62,7 +62,7 @@ pub async fn encoded(run: &mut Run) -> EncodeResult {
     }
 }
 
-fn follow_each_other(segments: &[Segment]) {
+pub fn follow_each_other(segments: &[Segment]) {
     let mut time = segments[0].time;
     for segment in segments {
         assert_eq!(segment.time, time, "{segments:?}");

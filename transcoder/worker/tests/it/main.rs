@@ -9,6 +9,8 @@ mod encode;
 mod failures;
 mod judge;
 mod media;
+mod passthrough;
+mod played;
 mod probe;
 mod sandbox;
 mod sources;
