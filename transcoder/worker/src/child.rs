@@ -12,6 +12,7 @@ mod cmaf;
 mod colour;
 mod coverage;
 mod declared;
+mod downmix;
 mod fragments;
 mod front_end;
 mod index;

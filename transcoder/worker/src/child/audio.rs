@@ -15,6 +15,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use protocol::{AudioSpec, EncodeResult, finish_request};
 
+use super::downmix;
 use super::fragments::{self, Rendition};
 use super::front_end::{self, FrontEnd, Kind, Trouble, missing};
 use super::source_element::SourceLink;
@@ -39,6 +40,9 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
     };
 
     timeline::restamp(&pad("first")?, clock, First::AsItIs);
+    if channels(spec) == 2 {
+        downmix::to_stereo(&pad("first")?, &element("mix")?);
+    }
     let starts = Arc::new(frames_at(&spec.boundaries_us, rate(spec)));
     cut_start(
         &pad("whole")?,
@@ -78,15 +82,22 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
 }
 
 fn build(spec: &AudioSpec) -> Result<gst::Bin, Failure> {
+    // What the encoder decides by itself for each band, GStreamer would force upon all of them:
+    // middle and side. Sound of one side then comes out of both.
     let text = format!(
-        "queue ! identity name=first silent=true ! audioconvert ! audioresample ! \
-         audio/x-raw,format=F32LE,layout=interleaved,rate={},channels={} ! \
+        "queue ! identity name=first silent=true ! audioconvert name=mix ! audioresample ! \
+         audio/x-raw,format=F32LE,layout=interleaved,rate={},channels={}{} ! \
          audiorate tolerance=40000000 ! identity name=whole silent=true ! audioconvert ! \
-         avenc_aac bitrate={} ! aacparse name=parse ! audio/mpeg,mpegversion=4,stream-format=raw ! \
+         avenc_aac bitrate={} aac-ms=false ! aacparse name=parse ! audio/mpeg,mpegversion=4,stream-format=raw ! \
          cmafmux manual-split=true send-force-keyunit=false ! \
          appsink name=out buffer-list=true sync=false async=false max-buffers=2",
         rate(spec),
         channels(spec),
+        match channels(spec) {
+            // Left and right, said aloud: the encoder would take two unnamed channels for one.
+            2 => ",channel-mask=(bitmask)0x3",
+            _ => "",
+        },
         u64::from(spec.bitrate_kbps) * 1000,
     );
     gst::parse::bin_from_description(&text, true).map_err(|error| {

@@ -2,15 +2,15 @@
 //!
 //! # Invariants
 //!
-//! * A few moments are tried, at most [`MOMENTS_MAX`]; the brightest of dark ones is taken,
-//!   for a film may well be dark.
+//! * A few moments are tried, at most [`MOMENTS_MAX`]. Where none shows anything (black, or
+//!   one flat colour), the one with the most contrast is taken: a film may well be dark.
 
 use std::sync::Arc;
 
-use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
+use gstreamer_video::prelude::*;
 use protocol::{PosterResult, PosterSpec, finish_request};
 
 use super::front_end::{self, FrontEnd, Kind, Trouble, failure_of, missing, no_decoder};
@@ -22,10 +22,10 @@ use crate::failure::{Code, Failure};
 const MOMENTS_MAX: usize = 5;
 /// How long one moment may take to be decoded.
 const MOMENT_WAIT: gst::ClockTime = gst::ClockTime::from_seconds(20);
-/// What every reader of JPEG takes its numbers for: the encoder stores them as they are.
-const JPEG_COLOURS: &str = "1:4:7:1";
-/// Mean luma of a picture that shows something; black is 16.
-const LUMA_ENOUGH: u64 = 40;
+/// Mean luma of a picture that is not dark; black is 0.
+const LIGHT_ENOUGH: f64 = 28.0;
+/// How far luma strays from its mean in a picture that is not flat.
+const CONTRAST_ENOUGH: f64 = 10.0;
 
 pub(crate) fn run(link: &SourceLink, spec: &PosterSpec, output: &Arc<Output>) -> Finished {
     let clock = Clock::of(&front_end::container(link)?);
@@ -64,9 +64,11 @@ pub(crate) fn run(link: &SourceLink, spec: &PosterSpec, output: &Arc<Output>) ->
 }
 
 fn build(spec: &PosterSpec) -> Result<gst::Bin, Failure> {
+    // As RGB: the encoder would store television's levels as they are, and every reader of
+    // JPEG takes its numbers for full range.
     let text = format!(
         "queue max-size-buffers=2 ! {} ! videoconvertscale method=catrom add-borders=false ! \
-         video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1,colorimetry={JPEG_COLOURS} ! \
+         video/x-raw,format=RGB,width={},height={},pixel-aspect-ratio=1/1 ! \
          appsink name=out sync=false max-buffers=1",
         video_graph::upright(&spec.source.clone().unwrap_or_default()),
         spec.width,
@@ -90,7 +92,7 @@ fn best_picture(
     settled(pipeline)?;
     let mut best = sink
         .try_pull_preroll(MOMENT_WAIT)
-        .map(|first| (luma(&first), first));
+        .map(|first| (Look::of(&first), first));
 
     let length_ms = pipeline
         .query_duration::<gst::ClockTime>()
@@ -113,14 +115,15 @@ fn best_picture(
         let Some(picture) = picture_at(pipeline, sink, moment_ms.min(length_ms)) else {
             continue;
         };
-        let light = luma(&picture);
-        // The first moment asked for is preferred to the very first picture.
-        let better = tried == 0 || best.as_ref().is_none_or(|(most, _)| light > *most);
-        if better {
-            best = Some((light, picture));
+        let look = Look::of(&picture);
+        if look.shows_something() {
+            return Ok(picture);
         }
-        if best.as_ref().is_some_and(|(most, _)| *most >= LUMA_ENOUGH) {
-            break;
+        if best
+            .as_ref()
+            .is_none_or(|(most, _)| look.contrast > most.contrast)
+        {
+            best = Some((look, picture));
         }
     }
     best.map(|(_, picture)| picture).ok_or_else(no_decoder)
@@ -160,20 +163,47 @@ fn settled(pipeline: &gst::Pipeline) -> Result<(), Failure> {
     }
 }
 
-/// The mean of the luma plane.
-fn luma(picture: &gst::Sample) -> u64 {
-    let (Some(buffer), Some(caps)) = (picture.buffer(), picture.caps()) else {
-        return 0;
-    };
-    let Ok(info) = gst_video::VideoInfo::from_caps(caps) else {
-        return 0;
-    };
-    let Ok(frame) = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info) else {
-        return 0;
-    };
-    let Ok(plane) = frame.plane_data(0) else {
-        return 0;
-    };
-    let sum: u64 = plane.iter().map(|value| u64::from(*value)).sum();
-    sum / plane.len().max(1) as u64
+/// What can be told of a picture by its luma.
+#[derive(Default)]
+struct Look {
+    light: f64,
+    contrast: f64,
+}
+
+impl Look {
+    fn of(picture: &gst::Sample) -> Look {
+        let (Some(buffer), Some(caps)) = (picture.buffer(), picture.caps()) else {
+            return Look::default();
+        };
+        let Ok(info) = gst_video::VideoInfo::from_caps(caps) else {
+            return Look::default();
+        };
+        let Ok(frame) = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info) else {
+            return Look::default();
+        };
+        let Ok(plane) = frame.plane_data(0) else {
+            return Look::default();
+        };
+        let rows = plane.chunks(frame.plane_stride()[0].max(1) as usize);
+        let rows = rows.take(frame.height() as usize);
+        let width = 3 * frame.width() as usize;
+        let (mut sum, mut squares, mut count) = (0u64, 0u64, 0u64);
+        for pixel in rows.flat_map(|row| row[..width.min(row.len())].chunks_exact(3)) {
+            let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u64::from);
+            let luma = (2 * r + 5 * g + b) / 8;
+            sum += luma;
+            squares += luma * luma;
+            count += 1;
+        }
+        let mean = sum as f64 / count.max(1) as f64;
+        let variance = squares as f64 / count.max(1) as f64 - mean * mean;
+        Look {
+            light: mean,
+            contrast: variance.max(0.0).sqrt(),
+        }
+    }
+
+    fn shows_something(&self) -> bool {
+        self.light >= LIGHT_ENOUGH && self.contrast >= CONTRAST_ENOUGH
+    }
 }

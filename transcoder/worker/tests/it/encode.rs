@@ -1,11 +1,8 @@
 //! What an encode publishes.
 
-use axum::body::Bytes;
 use kinolog_worker::fragment;
 use protocol::task::Spec;
-use protocol::{
-    AudioSpec, EncodeResult, EncodeSpec, PosterSpec, Segment, VideoTarget, finish_request,
-};
+use protocol::{AudioSpec, EncodeResult, EncodeSpec, Segment, VideoTarget, finish_request};
 
 use crate::media::{decoded, matroska, mp4, pictures, sound};
 use crate::worker::Run;
@@ -198,30 +195,4 @@ async fn what_is_published_already_is_not_published_again() {
     let objects = run.store.objects.lock().unwrap();
     let stored: Vec<&String> = objects.keys().collect();
     assert_eq!(stored, ["90p-00002.m4s", "90p-init.mp4"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_poster_is_a_picture_that_shows_something() {
-    let black = "videotestsrc num-buffers=60 pattern=black ! video/x-raw,width=160,height=90,framerate=30/1 ! queue ! c. \
-         videotestsrc num-buffers=60 pattern=smpte ! video/x-raw,width=160,height=90,framerate=30/1 ! queue ! c. \
-         concat name=c ! x264enc speed-preset=ultrafast key-int-max=30 ! h264parse ! mux. ";
-    let spec = Spec::Poster(PosterSpec {
-        at_ms: 500,
-        width: 160,
-        height: 90,
-        source: None,
-    });
-    let mut run = Run::begin(spec, mp4(black)).await;
-    let finish_request::Result::Poster(poster) = run.finish().await else {
-        panic!("no poster");
-    };
-    assert_eq!(
-        (poster.name.as_str(), poster.width, poster.height),
-        ("poster.jpg", 160, 90)
-    );
-    let jpeg: Bytes = run.store.object("poster.jpg");
-    assert_eq!(jpeg.len() as u64, poster.size_bytes);
-    assert_eq!(jpeg[..2], [0xff, 0xd8]);
-    // Black compresses to next to nothing; colour bars do not.
-    assert!(jpeg.len() > 1500, "{} bytes", jpeg.len());
 }

@@ -21,6 +21,9 @@ pub fn painted(description: &str, pictures: &[(u64, Vec<u8>)]) -> Bytes {
         .unwrap();
     let out = pipeline.by_name("out").unwrap();
     out.set_property("location", place.to_str().unwrap());
+    if let Some(input) = pipeline.by_name("in") {
+        input.set_property("format", gst::Format::Time);
+    }
     pipeline.set_state(gst::State::Playing).unwrap();
     feed(&pipeline, pictures);
     let bus = pipeline.bus().unwrap();
@@ -38,12 +41,11 @@ fn feed(pipeline: &gst::Pipeline, pictures: &[(u64, Vec<u8>)]) {
         return;
     };
     let input = input.downcast::<gstreamer_app::AppSrc>().unwrap();
-    input.set_format(gst::Format::Time);
     for (number, (at_ms, bytes)) in pictures.iter().enumerate() {
         let mut buffer = gst::Buffer::from_slice(bytes.clone());
         let made = buffer.get_mut().unwrap();
         made.set_pts(gst::ClockTime::from_mseconds(*at_ms));
-        let next = pictures.get(number + 1).map_or(at_ms + 40, |next| next.0);
+        let next = pictures.get(number + 1).map_or(at_ms + 20, |next| next.0);
         made.set_duration(gst::ClockTime::from_mseconds(next - at_ms));
         input.push_buffer(buffer).unwrap();
     }
