@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! * Limits are checked on what the headers say: an oversized picture is never decoded.
-//! * The duration is the container's own. Containers that only guess are read to their end.
+//! * The duration is the container's own. Containers that only guess are read to their end,
+//!   others no further than to the first picture and the first sound.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -102,8 +103,6 @@ fn open(link: &SourceLink, tracks: &Tracks) -> Result<gst::Pipeline, Failure> {
             seen.add(&pipeline, pad);
         }
     });
-    let complete = Arc::clone(&tracks.complete);
-    parse.connect_no_more_pads(move |_| complete.store(true, Ordering::SeqCst));
     let unknown = Arc::clone(&tracks.unknown);
     parse.connect("unknown-type", false, move |values| {
         let caps = values
@@ -131,6 +130,8 @@ impl Tracks {
         let tracks = self.clone();
         let first = AtomicBool::new(awaited);
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            // It lets buffers flow when all of its pads are there, and says so in no other way.
+            tracks.complete.store(true, Ordering::SeqCst);
             if first.swap(false, Ordering::SeqCst) {
                 tracks.waiting.fetch_sub(1, Ordering::SeqCst);
             }

@@ -64,6 +64,28 @@ async fn other_containers_are_described_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_film_is_described_without_reading_it_all() {
+    // Noise is large: 30 MB.
+    let noise = "videotestsrc num-buffers=40 pattern=snow ! \
+        video/x-raw,format=I420,width=1280,height=720,framerate=10/1 ! jpegenc quality=100 ! \
+        queue ! mux. ";
+    let sound = sound(187);
+    let mov = film(&format!(
+        "{noise} {sound} qtmux name=mux faststart=true ! filesink name=out"
+    ));
+    for source in [mov, matroska(noise)] {
+        let size = source.len() as u64;
+        let mut run = Run::begin(probe(), source).await;
+        let finish_request::Result::Probe(found) = run.finish().await else {
+            panic!("no probe");
+        };
+        assert!(found.duration_ms.abs_diff(4000) < 100, "{found:?}");
+        let read = *run.store.read_bytes.lock().unwrap();
+        assert!(read * 2 < size, "{read} of {size} bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pixels_that_are_not_square_and_a_turned_camera_are_told() {
     let wide = "videotestsrc num-buffers=30 ! \
         video/x-raw,width=180,height=144,framerate=30/1,pixel-aspect-ratio=2/1 ! \
