@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::failure::{Code, Failure};
-use crate::frames::{Last, frames, published};
+use crate::frames::{Last, frames, wanted};
 use crate::launch::{Launched, Launcher};
 use crate::lease;
 use crate::link::Link;
@@ -201,7 +201,7 @@ async fn work(
 ) -> anyhow::Result<Outcome> {
     let lease = task.lease.clone().context("a task without a lease")?;
     let source = task.source.clone().context("a task without a source")?;
-    let published = published(&task)?;
+    let wanted = wanted(&task)?;
     let in_all = allowed.in_all(&task);
     let http = source::http()?;
     let reader = SourceReader::new(http.clone(), link.clone(), lease.clone(), source, patience);
@@ -231,7 +231,7 @@ async fn work(
     let (made, to_store) = mpsc::channel(MADE_MAX);
 
     let source_read = reader.serve(source, move || noted.note());
-    let frames = frames(output, made, &life, permille, &published);
+    let frames = frames(output, made, &life, permille, wanted);
     let stored = outputs.store_all(to_store);
     // Neither is waited for with the child's last word: both may end only with the child.
     let _given = AbortOnDropHandle::new(tokio::spawn(give(spec, task.encode_to_vec())));

@@ -8,18 +8,24 @@
 
 mod as_is;
 mod audio;
+mod chunk;
 mod cmaf;
 mod colour;
 mod coverage;
 mod declared;
+mod decoder;
 mod downmix;
+mod ending;
 mod fragments;
 mod front_end;
+mod grid;
 mod index;
+mod lead;
 mod passthrough;
 mod poster;
 mod probe;
 mod sandbox;
+mod seek;
 mod self_test;
 mod source_element;
 mod timeline;
@@ -108,16 +114,13 @@ fn task(output: &std::sync::Arc<Output>, source: File) -> Finished {
 
     // The parent has found out at its start how much the view hides, and said so.
     let _view = sandbox::close(&sandbox::Allowance::for_task(&spec));
-    gst::init().map_err(|_| bug("could not start GStreamer"))?;
-    gstfmp4::plugin_register_static().map_err(|_| bug("could not register its muxer"))?;
-    colour::register()?;
-    front_end::forbid_fetching();
-
     let link = SourceLink::new(source, size);
     // Passing through is copying: what would be loaded for it is time to the first segment.
     if !matches!(spec, Spec::Passthrough(_)) {
         gst::init().map_err(|_| bug("could not start GStreamer"))?;
         gstfmp4::plugin_register_static().map_err(|_| bug("could not register its muxer"))?;
+        colour::register()?;
+        grid::register()?;
         front_end::forbid_fetching();
     }
     match spec {

@@ -9,6 +9,10 @@
 //!   common players read them as a late picture.
 //! * Nothing here trusts a length: every read is checked against the box it is in.
 
+mod alike;
+
+pub use alike::{is_constant, undate};
+
 /// What an init segment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Init {
@@ -100,31 +104,17 @@ pub fn place(bytes: &mut Vec<u8>, time: u64, delay: u32) -> Option<Fragment> {
     let traf = path(bytes, &[b"moof", b"traf"])?;
     let default_duration = child(traf, b"tfhd").and_then(default_sample_duration);
     let (mut duration, mut samples) = (0u64, 0u32);
-    let mut runs = Vec::new();
     for (kind, trun) in Boxes(traf) {
         if &kind == b"trun" {
             let (d, s) = run_length(trun, default_duration)?;
             duration += d;
             samples += s;
-            runs.push(offset(bytes, trun));
         }
     }
-    let tfdt = child(traf, b"tfdt")?;
-    let wide = *tfdt.first()? == 1;
-    let at = offset(bytes, tfdt) + 4;
-    if wide {
-        bytes
-            .get_mut(at..at + 8)?
-            .copy_from_slice(&time.to_be_bytes());
-    } else {
-        let time = u32::try_from(time).ok()?;
-        bytes
-            .get_mut(at..at + 4)?
-            .copy_from_slice(&time.to_be_bytes());
-    }
+    move_to(bytes, time)?;
     if delay > 0 {
         // From the last to the first: a run that grows does not move those before it.
-        for run in runs.into_iter().rev() {
+        for run in runs(bytes)?.into_iter().rev() {
             with_compositions(bytes, run)?;
             delay_run(bytes.get_mut(run..)?, delay)?;
         }
@@ -134,6 +124,61 @@ pub fn place(bytes: &mut Vec<u8>, time: u64, delay: u32) -> Option<Fragment> {
         duration,
         samples,
     })
+}
+
+/// Where the runs of a fragment begin.
+fn runs(bytes: &[u8]) -> Option<Vec<usize>> {
+    let traf = path(bytes, &[b"moof", b"traf"])?;
+    let runs = Boxes(traf).filter(|(kind, _)| kind == b"trun");
+    Some(runs.map(|(_, trun)| offset(bytes, trun)).collect())
+}
+
+/// Writes the decode time; the muxer's has 32 bits where that is enough for it.
+fn move_to(bytes: &mut Vec<u8>, time: u64) -> Option<()> {
+    let tfdt = path(bytes, &[b"moof", b"traf", b"tfdt"])?;
+    let at = offset(bytes, tfdt);
+    let wide = *tfdt.first()? == 1;
+    if let (false, Ok(time)) = (wide, u32::try_from(time)) {
+        bytes
+            .get_mut(at + 4..at + 8)?
+            .copy_from_slice(&time.to_be_bytes());
+        return Some(());
+    }
+    if !wide {
+        *bytes.get_mut(at)? = 1;
+        bytes.splice(at + 4..at + 4, [0; 4]);
+        grow(bytes, at - 8, 4)?;
+        grow_around(bytes, 4)?;
+    }
+    bytes
+        .get_mut(at + 4..at + 12)?
+        .copy_from_slice(&time.to_be_bytes());
+    Some(())
+}
+
+/// Adds to a number.
+fn grow(bytes: &mut [u8], at: usize, by: u32) -> Option<()> {
+    let value = be32(bytes, at)?.checked_add(by)?;
+    bytes
+        .get_mut(at..at + 4)?
+        .copy_from_slice(&value.to_be_bytes());
+    Some(())
+}
+
+/// Tells the boxes around one that has grown by so much, and the runs whose data moved.
+fn grow_around(bytes: &mut [u8], by: u32) -> Option<()> {
+    let moof = offset(bytes, child(bytes, b"moof")?);
+    let traf = offset(bytes, path(bytes, &[b"moof", b"traf"])?);
+    for content in [traf, moof] {
+        grow(bytes, content - 8, by)?;
+    }
+    for run in runs(bytes)? {
+        // The data begins behind the movie fragment, which has grown.
+        if Run::of(bytes.get(run..)?)?.flags & 0x01 != 0 {
+            grow(bytes, run + 8, by)?;
+        }
+    }
+    Some(())
 }
 
 /// Gives a `trun` composition offsets where it has none because they are all 0.
@@ -157,23 +202,8 @@ fn with_compositions(bytes: &mut Vec<u8>, at: usize) -> Option<()> {
     bytes
         .get_mut(at..at + 4)?
         .copy_from_slice(&flags.to_be_bytes());
-    let moof = offset(bytes, child(bytes, b"moof")?);
-    let grow = |bytes: &mut Vec<u8>, at: usize| -> Option<()> {
-        let value = be32(bytes, at)?.checked_add(grown)?;
-        bytes
-            .get_mut(at..at + 4)?
-            .copy_from_slice(&value.to_be_bytes());
-        Some(())
-    };
-    let traf = offset(bytes, path(bytes, &[b"moof", b"traf"])?);
-    for content in [at, traf, moof] {
-        grow(bytes, content - 8)?;
-    }
-    // The data begins behind the movie fragment, which has grown.
-    if run.flags & 0x01 != 0 {
-        grow(bytes, at + 8)?;
-    }
-    Some(())
+    grow(bytes, at - 8, grown)?;
+    grow_around(bytes, grown)
 }
 
 /// Adds to the composition offset of every sample in a `trun`.
@@ -283,17 +313,17 @@ pub(crate) fn be64(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    pub(crate) fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
         let mut bytes = (8 + content.len() as u32).to_be_bytes().to_vec();
         bytes.extend_from_slice(kind);
         bytes.extend_from_slice(content);
         bytes
     }
 
-    fn fragment(durations: &[u32]) -> Vec<u8> {
+    pub(crate) fn fragment(durations: &[u32]) -> Vec<u8> {
         let tfhd = boxed(b"tfhd", &[0, 2, 0, 0, 0, 0, 0, 1]);
         let tfdt = boxed(b"tfdt", &[0, 0, 0, 0, 0, 0, 0, 7]);
         let mut trun = vec![1, 0, 3, 1];
@@ -321,6 +351,21 @@ mod tests {
         );
         let tfdt = path(&bytes, &[b"moof", b"traf", b"tfdt"]).unwrap();
         assert_eq!(be32(tfdt, 4), Some(4200));
+    }
+
+    #[test]
+    fn a_time_beyond_32_bits_gets_room() {
+        let mut bytes = fragment(&[100, 101]);
+        let before = bytes.len();
+        let late = u64::from(u32::MAX) + 7;
+        assert_eq!(place(&mut bytes, late, 200).unwrap().time, late);
+        assert_eq!(bytes.len(), before + 4 + 8);
+        assert_eq!(be32(&bytes, 0), Some(bytes.len() as u32));
+        let tfdt = path(&bytes, &[b"moof", b"traf", b"tfdt"]).unwrap();
+        assert_eq!((tfdt[0], be64(tfdt, 4)), (1, Some(late)));
+        let trun = path(&bytes, &[b"moof", b"traf", b"trun"]).unwrap();
+        assert_eq!(be32(trun, 8), Some(12), "the data moved with the box");
+        assert_eq!(run_length(trun, None), Some((201, 2)));
     }
 
     #[test]

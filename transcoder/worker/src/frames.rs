@@ -4,6 +4,7 @@
 //!
 //! * Only renditions of the task are taken, and their segments in order.
 //! * A segment that an earlier attempt published is let go.
+//! * Segments have the numbers they have in the whole film, those of a chunk too.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,22 +23,45 @@ use crate::failure::Failure;
 use crate::outputs::{self, Made};
 use crate::wire::{self, Head};
 
-/// How many segments of each rendition are published already; also: which may come.
-pub(crate) fn published(task: &Task) -> anyhow::Result<HashMap<String, u32>> {
+/// Which segments of a rendition may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The number of the segment that the child sends next.
+    next: u32,
+    /// The first that is not published yet.
+    unpublished: u32,
+}
+
+impl Wanted {
+    fn new(first: u32, published: u32) -> Wanted {
+        Wanted {
+            next: first,
+            unpublished: first.saturating_add(published),
+        }
+    }
+}
+
+/// The renditions of a task, and what is wanted of each.
+pub(crate) fn wanted(task: &Task) -> anyhow::Result<HashMap<String, Wanted>> {
     let spec = task.spec.as_ref().context("a task without a spec")?;
     Ok(match spec {
         Spec::Probe(_) | Spec::Poster(_) => HashMap::new(),
         Spec::Encode(spec) => {
+            let wanted = |published| Wanted::new(spec.first_segment, published);
             let targets = spec.targets.iter();
             targets
-                .map(|t| (t.rendition.clone(), t.published))
+                .map(|t| (t.rendition.clone(), wanted(t.published)))
                 .collect()
         }
-        Spec::Audio(spec) => HashMap::from([(spec.rendition.clone(), spec.published)]),
+        Spec::Audio(spec) => {
+            let wanted = Wanted::new(0, spec.published);
+            HashMap::from([(spec.rendition.clone(), wanted)])
+        }
         Spec::Passthrough(spec) => {
             let targets = spec.video.iter().chain(&spec.audio);
+            // What is published already need not be read: the child begins behind it.
             targets
-                .map(|t| (t.rendition.clone(), t.published))
+                .map(|t| (t.rendition.clone(), Wanted::new(t.published, 0)))
                 .collect()
         }
     })
@@ -59,9 +83,8 @@ pub(crate) async fn frames(
     made: mpsc::Sender<Made>,
     life: &Life,
     permille: &AtomicU32,
-    published: &HashMap<String, u32>,
+    mut wanted: HashMap<String, Wanted>,
 ) -> Last {
-    let mut next: HashMap<String, u32> = HashMap::new();
     let mut units_seen = 0;
     loop {
         let (head, body) = match frame(&mut output).await {
@@ -92,7 +115,7 @@ pub(crate) async fn frames(
             }
             Head::Findings { .. } => return Last::Nonsense("findings in a task".to_owned()),
             Head::Init { .. } | Head::Segment { .. } | Head::Poster { .. } => {
-                object(head, body, published, &mut next)
+                object(head, body, &mut wanted)
             }
         };
         life.note();
@@ -137,8 +160,7 @@ async fn frame(output: &mut UnixStream) -> anyhow::Result<Option<(Head, Bytes)>>
 fn object(
     head: Head,
     bytes: Bytes,
-    published: &HashMap<String, u32>,
-    next: &mut HashMap<String, u32>,
+    wanted: &mut HashMap<String, Wanted>,
 ) -> anyhow::Result<Option<Made>> {
     let size_bytes = bytes.len() as u64;
     match head {
@@ -147,7 +169,7 @@ fn object(
             codec,
             timescale,
         } => {
-            ensure!(published.contains_key(&rendition), "an unknown rendition");
+            ensure!(wanted.contains_key(&rendition), "an unknown rendition");
             let init = Init {
                 name: outputs::init_name(&rendition),
                 size_bytes,
@@ -167,16 +189,11 @@ fn object(
             duration,
             samples,
         } => {
-            let from = *published.get(&rendition).context("an unknown rendition")?;
-            let expected = next.entry(rendition.clone()).or_insert(0);
-            // A child that need not make what is published already begins behind it.
-            let passed_over = *expected == 0 && index == from;
-            ensure!(
-                index == *expected || passed_over,
-                "segment {index} instead of {expected}"
-            );
-            *expected = index + 1;
-            if index < from {
+            let wanted = wanted.get_mut(&rendition).context("an unknown rendition")?;
+            let expected = wanted.next;
+            ensure!(index == expected, "segment {index} instead of {expected}");
+            wanted.next = expected.checked_add(1).context("too many segments")?;
+            if index < wanted.unpublished {
                 return Ok(None);
             }
             let segment = Segment {

@@ -16,10 +16,10 @@ use gstreamer_app as gst_app;
 use protocol::{AudioSpec, EncodeResult, finish_request};
 
 use super::downmix;
-use super::fragments::{self, Rendition};
+use super::fragments::{self, Open, Rendition};
 use super::front_end::{self, FrontEnd, Kind, Trouble, missing};
 use super::source_element::SourceLink;
-use super::timeline::{self, Clock, First};
+use super::timeline::{self, Clock};
 use super::{Finished, Output};
 use crate::failure::{Code, Failure};
 
@@ -39,11 +39,11 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
             .ok_or_else(|| missing(name))
     };
 
-    timeline::restamp(&pad("first")?, clock, First::AsItIs);
+    timeline::restamp(&pad("first")?, clock);
     if channels(spec) == 2 {
         downmix::to_stereo(&pad("first")?, &element("mix")?);
     }
-    let starts = Arc::new(frames_at(&spec.boundaries_us, rate(spec)));
+    let starts = frames_at(&spec.boundaries_us, rate(spec));
     cut_start(
         &pad("whole")?,
         FRAME_SAMPLES * SAMPLE_BYTES * u64::from(channels(spec)),
@@ -57,17 +57,19 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
     let sink = element("out")?
         .downcast::<gst_app::AppSink>()
         .map_err(|_| missing("appsink"))?;
-    let rendition = Rendition::new(&spec.rendition, starts);
+    let rendition = Rendition::sound(&spec.rendition, starts);
     fragments::send_all(
         &sink,
         Arc::clone(&rendition),
         Arc::clone(output),
         trouble.clone(),
+        Open::renditions(1),
     );
 
     let front = FrontEnd::new(link, Kind::Audio, clock, branch, trouble)?;
     front.run(output, spec.duration_ms)?;
-    front.coverage.verdict(spec.duration_ms, false)?;
+    front.coverage.is_whole(spec.duration_ms)?;
+    front.coverage.is_decoded(false)?;
     let samples = rendition.lock().map_or(0, |rendition| rendition.samples());
     if samples == 0 {
         return Err(Failure::new(
@@ -202,14 +204,17 @@ fn fill_end(pad: &gst::Pad, sample_bytes: u64, rate: u32) {
                 let ns = samples * 1_000_000_000 / u64::from(rate);
                 made.set_duration(gst::ClockTime::from_nseconds(ns));
             }
-            // An error here comes back to the source with its next buffer; there is none.
-            let _at_the_end = pad.push(silence);
+            // To the next pad itself: one that is about to send its end sends nothing else.
+            // An error would come back to the source with its next buffer; there is none.
+            if let Some(next) = pad.peer() {
+                let _at_the_end = next.chain(silence);
+            }
         }
         gst::PadProbeReturn::Ok
     });
 }
 
-fn split_at(pad: &gst::Pad, starts: &Arc<Vec<u64>>) {
+fn split_at(pad: &gst::Pad, starts: &[u64]) {
     let starts: HashSet<u64> = starts.iter().copied().collect();
     let count = AtomicU64::new(0);
     let which = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;

@@ -16,39 +16,71 @@ use gstreamer as gst;
 use super::timeline::Clock;
 use crate::failure::{Code, Failure};
 
+/// The part of the film that a task makes.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) from_ns: u64,
+    /// None: to the end.
+    pub(crate) until_ns: Option<u64>,
+}
+
+impl Part {
+    const WHOLE: Part = Part {
+        from_ns: 0,
+        until_ns: None,
+    };
+
+    fn has(&self, at_ns: u64) -> bool {
+        at_ns >= self.from_ns && self.until_ns.is_none_or(|until_ns| at_ns < until_ns)
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Part::WHOLE
+    }
+}
+
 /// How far the demuxer got, on any track and on the one that is decoded.
 #[derive(Default)]
 pub(crate) struct Coverage {
     clock: Clock,
+    part: Part,
     any_end_ns: AtomicU64,
     chosen_end_ns: AtomicU64,
     chosen_samples: AtomicU64,
     decoded_end_ns: AtomicU64,
     decoded_samples: AtomicU64,
+    /// Pictures or sound decoded at all, also in front of the part.
+    passed: AtomicU64,
 }
 
 impl Coverage {
     pub(crate) fn new(clock: Clock) -> Self {
+        Coverage::of(clock, Part::WHOLE)
+    }
+
+    /// Of a task that makes a part of the film: what lies outside of it is not counted.
+    pub(crate) fn of(clock: Clock, part: Part) -> Self {
         Coverage {
             clock,
+            part,
             ..Coverage::default()
         }
     }
 
-    /// When this buffer ends; nothing outside of what is to be shown.
-    fn end_ns(&self, pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<u64> {
-        let start = self.clock.at(pad, buffer)?;
-        let duration = buffer.duration().unwrap_or(gst::ClockTime::ZERO);
-        Some((start + duration).nseconds())
+    /// When this buffer is to be shown; nothing outside of what is to be shown.
+    pub(crate) fn at(&self, pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+        self.clock.at(pad, buffer)
     }
 
     /// Notes a buffer that left the demuxer.
     pub(crate) fn demuxed(&self, pad: &gst::Pad, buffer: &gst::BufferRef, chosen: bool) {
-        let Some(end_ns) = self.end_ns(pad, buffer) else {
+        let Some((at_ns, end_ns)) = self.span_ns(pad, buffer) else {
             return;
         };
         self.any_end_ns.fetch_max(end_ns, Ordering::Relaxed);
-        if chosen {
+        if chosen && self.part.has(at_ns) {
             self.chosen_end_ns.fetch_max(end_ns, Ordering::Relaxed);
             self.chosen_samples.fetch_add(1, Ordering::Relaxed);
         }
@@ -56,14 +88,41 @@ impl Coverage {
 
     /// Notes a buffer that left the decoder.
     pub(crate) fn decoded(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
-        if let Some(end_ns) = self.end_ns(pad, buffer) {
-            self.decoded_end_ns.fetch_max(end_ns, Ordering::Relaxed);
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        match self.span_ns(pad, buffer) {
+            Some((at_ns, end_ns)) if self.part.has(at_ns) => {
+                self.decoded_end_ns.fetch_max(end_ns, Ordering::Relaxed);
+                self.decoded_samples.fetch_add(1, Ordering::Relaxed);
+            }
+            // Without a time, or before an edit begins: it was decoded all the same.
+            None => {
+                self.decoded_samples.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(_) => {}
         }
-        self.decoded_samples.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn decoded_samples(&self) -> u64 {
-        self.decoded_samples.load(Ordering::Relaxed)
+    /// When this buffer begins and ends; nothing outside of what is to be shown.
+    fn span_ns(&self, pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<(u64, u64)> {
+        let start = self.at(pad, buffer)?;
+        let duration = buffer.duration().unwrap_or(gst::ClockTime::ZERO);
+        Some((start.nseconds(), (start + duration).nseconds()))
+    }
+
+    /// Grows as long as anything comes out of the decoder.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
+    }
+
+    /// How much of the part is decoded, of a film that lasts so long.
+    pub(crate) fn permille(&self, duration_ms: u64) -> u32 {
+        let until_ns = self
+            .part
+            .until_ns
+            .unwrap_or(duration_ms.saturating_mul(1_000_000));
+        let done_ns = self.decoded_end_ns().saturating_sub(self.part.from_ns);
+        let all_ns = until_ns.saturating_sub(self.part.from_ns).max(1);
+        (done_ns.saturating_mul(1000) / all_ns).min(999) as u32
     }
 
     pub(crate) fn decoded_end_ns(&self) -> u64 {
@@ -74,21 +133,29 @@ impl Coverage {
         self.any_end_ns.load(Ordering::Relaxed)
     }
 
-    /// Refuses less than the source had.
-    pub(crate) fn verdict(&self, declared_ms: u64, one_to_one: bool) -> Result<(), Failure> {
+    /// Refuses a source that ended before it should: for who has seen its end.
+    pub(crate) fn is_whole(&self, declared_ms: u64) -> Result<(), Failure> {
         let declared_ns = declared_ms.saturating_mul(1_000_000);
-        let found_ns = self.any_end_ns.load(Ordering::Relaxed);
+        let found_ns = self.demuxed_end_ns();
         if found_ns + tolerance(declared_ns) < declared_ns {
             return Err(truncated(declared_ns, found_ns));
         }
+        Ok(())
+    }
+
+    /// Refuses less than the part of the source had.
+    pub(crate) fn is_decoded(&self, one_to_one: bool) -> Result<(), Failure> {
         let chosen_ns = self.chosen_end_ns.load(Ordering::Relaxed);
         let decoded_ns = self.decoded_end_ns();
         let chosen = self.chosen_samples.load(Ordering::Relaxed);
-        let decoded = self.decoded_samples();
-        let ended_early = decoded_ns + tolerance(chosen_ns) < chosen_ns;
+        let decoded = self.decoded_samples.load(Ordering::Relaxed);
+        let length_ns = chosen_ns.saturating_sub(self.part.from_ns);
+        let ended_early = decoded_ns + tolerance(length_ns) < chosen_ns;
         // A tenth of the frames lost in the middle is more than a scratch.
         let lost = one_to_one && decoded.saturating_mul(10) < chosen.saturating_mul(9);
-        if decoded == 0 || ended_early || lost {
+        // A part may lie within one long picture that begins before it.
+        let nothing = self.passed() == 0 || (decoded == 0 && chosen > 0);
+        if nothing || ended_early || lost {
             let message = format!(
                 "the file is damaged: only {decoded} of {chosen} pieces could be decoded, up to {:.1} s of {:.1} s",
                 seconds(decoded_ns),
@@ -110,9 +177,10 @@ pub(crate) fn truncated(declared_ns: u64, found_ns: u64) -> Failure {
     Failure::new(Code::SourceTruncated, message)
 }
 
-/// Containers round, and players' clocks differ: a second, or 2 % of longer ones.
+/// Containers round, and players' clocks differ: a second, or 2 % of longer ones, but no
+/// more than anybody would take for rounding.
 pub(crate) fn tolerance(declared_ns: u64) -> u64 {
-    (declared_ns / 50).max(1_000_000_000)
+    (declared_ns / 50).clamp(1_000_000_000, 5_000_000_000)
 }
 
 fn seconds(ns: u64) -> f64 {
@@ -138,6 +206,7 @@ mod tests {
         coverage.decoded_end_ns.store(decoded, Ordering::Relaxed);
         coverage.chosen_samples.store(100, Ordering::Relaxed);
         coverage.decoded_samples.store(100, Ordering::Relaxed);
+        coverage.passed.store(100, Ordering::Relaxed);
         coverage
     }
 
@@ -146,22 +215,64 @@ mod tests {
     #[test]
     fn less_than_declared_is_truncated() {
         let failure = coverage(3 * S, 3 * S, 3 * S)
-            .verdict(36_000_000, true)
+            .is_whole(36_000_000)
             .unwrap_err();
         assert_eq!(failure.code, Code::SourceTruncated);
         assert!(failure.message.contains("declared 36000.0 s, found 3.0 s"));
     }
 
     #[test]
+    fn an_hour_may_not_lack_more_than_seconds() {
+        let hour = coverage(3594 * S, 0, 0);
+        assert_eq!(hour.is_whole(3_599_000), Ok(()));
+        assert!(hour.is_whole(3_600_000).is_err());
+    }
+
+    #[test]
     fn a_track_shorter_than_the_longest_is_no_loss() {
-        assert_eq!(coverage(10 * S, 5 * S, 5 * S).verdict(10_000, true), Ok(()));
+        let shorter = coverage(10 * S, 5 * S, 5 * S);
+        assert_eq!(shorter.is_whole(10_000), Ok(()));
+        assert_eq!(shorter.is_decoded(true), Ok(()));
     }
 
     #[test]
     fn a_decoder_that_stops_early_is_a_corrupt_source() {
         let failure = coverage(10 * S, 10 * S, 5 * S)
-            .verdict(10_000, true)
+            .is_decoded(true)
             .unwrap_err();
         assert_eq!(failure.code, Code::SourceCorrupt);
+    }
+
+    #[test]
+    fn a_decoder_that_stops_within_a_part_is_a_corrupt_source() {
+        let part = Part {
+            from_ns: 3600 * S,
+            until_ns: Some(3612 * S),
+        };
+        let mut late = coverage(3612 * S, 3612 * S, 3606 * S);
+        late.part = part;
+        assert!(late.is_decoded(false).is_err());
+    }
+
+    #[test]
+    fn a_part_within_one_long_picture_is_no_loss() {
+        let still = coverage(10 * S, 0, 0);
+        still.chosen_samples.store(0, Ordering::Relaxed);
+        still.decoded_samples.store(0, Ordering::Relaxed);
+        assert_eq!(still.is_decoded(true), Ok(()));
+        still.passed.store(0, Ordering::Relaxed);
+        assert!(still.is_decoded(true).is_err());
+    }
+
+    #[test]
+    fn progress_is_that_of_the_part() {
+        let mut half = coverage(0, 0, 15 * S);
+        half.part = Part {
+            from_ns: 10 * S,
+            until_ns: Some(20 * S),
+        };
+        assert_eq!(half.permille(60_000), 500);
+        half.part.until_ns = None;
+        assert_eq!(half.permille(60_000), 100);
     }
 }

@@ -4,9 +4,11 @@
 //!
 //! * Segment `n` begins exactly at the planned boundary `n`, counted in samples, in every
 //!   rendition alike. A rendition that drifts from the plan is refused, not published.
-//! * Decode times begin at 0 and follow each other without a gap.
+//! * Decode times are those of the whole film and follow each other without a gap, also from
+//!   one chunk to the next: a picture is a whole number of ticks.
+//! * The init segments of all chunks of a rendition are the same, byte for byte.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
@@ -21,46 +23,69 @@ use crate::fragment;
 /// One rendition on its way out.
 pub(crate) struct Rendition {
     name: String,
-    /// The sample each segment begins with, ascending, the first is 0.
-    starts: Arc<Vec<u64>>,
-    next: u32,
+    /// The sample each segment begins with, ascending; samples of the whole film.
+    starts: Vec<u64>,
+    /// The number of the first of them in the whole film.
+    first: u32,
+    /// Segments sent.
+    sent: u32,
+    /// The sample that comes next.
+    sample: u64,
     time: u64,
-    samples: u64,
-    /// How long after decoding a picture is shown: the reordering of the encoder.
-    delay_ns: Arc<AtomicU64>,
-    timescale: u32,
+    /// Pictures have a constant duration; of sound the muxer's own is taken.
+    picture: Option<Picture>,
+}
+
+/// What all pictures of a rendition have in common, in ticks of its timescale.
+#[derive(Clone, Copy)]
+pub(crate) struct Picture {
+    pub(crate) ticks: u32,
+    /// How long after decoding a picture is shown.
+    pub(crate) delay: u32,
 }
 
 impl Rendition {
-    pub(crate) fn new(name: &str, starts: Arc<Vec<u64>>) -> Arc<Mutex<Self>> {
+    /// Sound: one piece, from the beginning.
+    pub(crate) fn sound(name: &str, starts: Vec<u64>) -> Arc<Mutex<Self>> {
+        Rendition::new(name, starts, 0, None)
+    }
+
+    /// Pictures: the segments from number `first` on.
+    pub(crate) fn pictures(
+        name: &str,
+        starts: &[u64],
+        first: u32,
+        picture: Picture,
+    ) -> Arc<Mutex<Self>> {
+        Rendition::new(name, starts.to_vec(), first, Some(picture))
+    }
+
+    fn new(name: &str, starts: Vec<u64>, first: u32, picture: Option<Picture>) -> Arc<Mutex<Self>> {
+        let sample = starts.first().copied().unwrap_or(0);
+        let ticks = picture.map_or(0, |picture| u64::from(picture.ticks));
         Arc::new(Mutex::new(Rendition {
             name: name.to_owned(),
             starts,
-            next: 0,
-            time: 0,
-            samples: 0,
-            delay_ns: Arc::default(),
-            timescale: 0,
+            first,
+            sent: 0,
+            sample,
+            time: sample * ticks,
+            picture,
         }))
     }
 
-    /// Where the encoder's delay is noted before its first picture gets to the muxer.
-    pub(crate) fn delay_ns(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.delay_ns)
-    }
-
     fn delay(&self) -> u32 {
-        let ns = u128::from(self.delay_ns.load(Ordering::Acquire));
-        let ticks = (ns * u128::from(self.timescale) + 500_000_000) / 1_000_000_000;
-        u32::try_from(ticks).unwrap_or(0)
+        self.picture.map_or(0, |picture| picture.delay)
     }
 
+    /// How many samples were sent.
     pub(crate) fn samples(&self) -> u64 {
-        self.samples
+        self.sample - self.starts.first().copied().unwrap_or(0)
     }
 
+    /// How many segments were sent.
     pub(crate) fn segments(&self) -> u32 {
-        self.next
+        self.sent
     }
 
     fn send(&mut self, sample: &gst::Sample, output: &Output) -> Result<(), Failure> {
@@ -87,8 +112,8 @@ impl Rendition {
 
     fn send_init(&mut self, bytes: &[u8], output: &Output) -> Result<(), Failure> {
         let init = fragment::read_init(bytes).ok_or_else(unusable)?;
-        self.timescale = init.timescale;
-        let bytes = fragment::with_delay(bytes, self.delay()).ok_or_else(unusable)?;
+        let mut bytes = fragment::with_delay(bytes, self.delay()).ok_or_else(unusable)?;
+        fragment::undate(&mut bytes).ok_or_else(unusable)?;
         let head = Head::Init {
             rendition: self.name.clone(),
             codec: init.codec,
@@ -98,28 +123,40 @@ impl Rendition {
     }
 
     fn send_segment(&mut self, mut bytes: Vec<u8>, output: &Output) -> Result<(), Failure> {
-        if self.starts.get(self.next as usize) != Some(&self.samples) {
-            return Err(Failure::new(
-                Code::ProcessingCrashed,
-                format!(
-                    "the worker made segment {} of {} begin where it was not planned",
-                    self.next, self.name
-                ),
+        let index = self.first + self.sent;
+        if self.starts.get(self.sent as usize) != Some(&self.sample) {
+            return Err(off_plan(
+                "begin where it was not planned",
+                index,
+                &self.name,
             ));
         }
         let placed = fragment::place(&mut bytes, self.time, self.delay()).ok_or_else(unusable)?;
+        if self
+            .picture
+            .is_some_and(|picture| !fragment::is_constant(&bytes, picture.ticks))
+        {
+            return Err(off_plan("last longer than its pictures", index, &self.name));
+        }
         let head = Head::Segment {
             rendition: self.name.clone(),
-            index: self.next,
+            index,
             time: placed.time,
             duration: placed.duration,
             samples: placed.samples,
         };
-        self.next += 1;
+        self.sent += 1;
         self.time += placed.duration;
-        self.samples += u64::from(placed.samples);
+        self.sample += u64::from(placed.samples);
         output.send(&head, &bytes).map_err(|_| gone())
     }
+}
+
+fn off_plan(what: &str, index: u32, name: &str) -> Failure {
+    Failure::new(
+        Code::ProcessingCrashed,
+        format!("the worker made segment {index} of {name} {what}"),
+    )
 }
 
 fn unusable() -> Failure {
@@ -133,12 +170,41 @@ fn gone() -> Failure {
     Failure::new(Code::ProcessingCrashed, "the worker went away")
 }
 
+/// The name of the message that says that every rendition is out.
+const ALL_OUT: &str = "kinolog-all-out";
+
+/// Whether this message says that nothing more is to be sent.
+pub(crate) fn are_all_out(told: &gst::StructureRef) -> bool {
+    told.name() == ALL_OUT
+}
+
+/// How many renditions are not out yet.
+#[derive(Clone)]
+pub(crate) struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    pub(crate) fn renditions(count: usize) -> Self {
+        Open(Arc::new(AtomicUsize::new(count)))
+    }
+
+    fn one_less(&self, sink: &gst_app::AppSink) {
+        if self.0.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let told = gst::Structure::new_empty(ALL_OUT);
+        let told = gst::message::Application::builder(told).src(sink).build();
+        // Without a bus the pipeline is being stopped, and nobody waits for this.
+        let _stopping = sink.post_message(told);
+    }
+}
+
 /// Sends every fragment of this sink to the parent, on the sink's own thread.
 pub(crate) fn send_all(
     sink: &gst_app::AppSink,
     rendition: Arc<Mutex<Rendition>>,
     output: Arc<Output>,
     trouble: Trouble,
+    open: Open,
 ) {
     let callbacks = gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
@@ -150,6 +216,7 @@ pub(crate) fn send_all(
             })?;
             Ok(gst::FlowSuccess::Ok)
         })
+        .eos(move |sink| open.one_less(sink))
         .build();
     sink.set_callbacks(callbacks);
 }

@@ -6,8 +6,8 @@
 //! * The first track of the wanted kind that we have a decoder for is the one, in every
 //!   task alike. Its decoder runs in software: a sandbox has no devices.
 //! * Every other track is demuxed into nothing, so that its end is known.
+//! * The wanted track ends last: who sees its end knows how far the others went.
 
-use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -16,16 +16,17 @@ use gstreamer as gst;
 use gstreamer_base as gst_base;
 
 use super::coverage::Coverage;
+use super::ending::Ending;
+use super::seek::Seek;
 use super::source_element::{ParentSrc, SourceLink};
 use super::timeline::Clock;
-use super::{Head, Output};
+use super::{Head, Output, decoder, fragments};
 use crate::failure::{Code, Failure};
 
 /// How much of the source is looked at to tell what it is, in bytes.
 const TYPE_BYTES_MAX: u32 = 256 << 10;
 /// How often progress is looked at.
 const TICK: gst::ClockTime = gst::ClockTime::from_mseconds(500);
-
 /// What we open. Playlists, images and documents are not here.
 const CONTAINERS: &[&str] = &[
     "video/quicktime",
@@ -120,22 +121,6 @@ pub(crate) fn unreadable() -> Failure {
     Failure::new(Code::StorageUnavailable, "the source could not be read")
 }
 
-/// The best software decoder for these caps; none for raw media, which needs none.
-pub(crate) fn decoder(caps: &gst::Caps) -> Option<gst::ElementFactory> {
-    let kind = gst::ElementFactoryType::DECODER;
-    let mut factories: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::MARGINAL)
-        .into_iter()
-        .filter(|factory| factory.can_sink_any_caps(caps))
-        .filter(|factory| {
-            let klass = factory.metadata("klass");
-            !klass.is_some_and(|klass| klass.contains("Hardware"))
-        })
-        .collect();
-    // One that takes them as they are is better than one that may want more of them.
-    factories.sort_by_key(|factory| Reverse((factory.can_sink_all_caps(caps), factory.rank())));
-    factories.into_iter().next()
-}
-
 pub(crate) fn is_raw(caps: &gst::CapsRef) -> bool {
     caps.structure(0)
         .is_some_and(|s| matches!(s.name().as_str(), "video/x-raw" | "audio/x-raw"))
@@ -148,6 +133,8 @@ pub(crate) struct FrontEnd {
     trouble: Trouble,
     connected: Arc<AtomicBool>,
     codec: Arc<Mutex<String>>,
+    begin_ns: Option<u64>,
+    seek: Arc<Mutex<Option<Seek>>>,
 }
 
 /// The first refusal of a streaming thread.
@@ -175,6 +162,19 @@ impl FrontEnd {
         branch: gst::Bin,
         trouble: Trouble,
     ) -> Result<Self, Failure> {
+        let coverage = Arc::new(Coverage::new(clock));
+        FrontEnd::of_part(link, wanted, coverage, None, branch, trouble)
+    }
+
+    /// For a part of the film: reading begins with the key frame before `begin_ns`.
+    pub(crate) fn of_part(
+        link: &SourceLink,
+        wanted: Kind,
+        coverage: Arc<Coverage>,
+        begin_ns: Option<u64>,
+        branch: gst::Bin,
+        trouble: Trouble,
+    ) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::new();
         // Nothing plays: as fast as it goes.
         pipeline.use_clock(None::<&gst::Clock>);
@@ -187,10 +187,12 @@ impl FrontEnd {
 
         let front = FrontEnd {
             pipeline,
-            coverage: Arc::new(Coverage::new(clock)),
+            coverage,
             trouble,
             connected: Arc::default(),
             codec: Arc::default(),
+            begin_ns,
+            seek: Arc::default(),
         };
         front.connect_tracks(&parse, wanted, branch);
         Ok(front)
@@ -202,20 +204,27 @@ impl FrontEnd {
         let connected = Arc::clone(&self.connected);
         let codec = Arc::clone(&self.codec);
         let trouble = self.trouble.clone();
+        let (begin_ns, seek) = (self.begin_ns, Arc::clone(&self.seek));
+        let ending = Ending::default();
         parse.connect_pad_added(move |_, pad| {
             let Some(pipeline) = pipeline.upgrade() else {
                 return;
             };
             let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-            let suits = Kind::of(&caps) == wanted && (is_raw(&caps) || decoder(&caps).is_some());
+            let suits =
+                Kind::of(&caps) == wanted && (is_raw(&caps) || decoder::best(&caps).is_some());
             let chosen = suits && !connected.swap(true, Ordering::SeqCst);
             measure(pad, &coverage, chosen);
             let linked = if chosen {
+                if let (Some(begin_ns), Ok(mut seek)) = (begin_ns, seek.lock()) {
+                    *seek = Seek::hold(&pipeline, pad, begin_ns);
+                }
                 if let (Ok(mut codec), Some(s)) = (codec.lock(), caps.structure(0)) {
                     *codec = s.name().to_string();
                 }
-                decode(&pipeline, pad, &caps, &branch, &coverage)
+                decode(&pipeline, pad, &caps, &branch, &coverage, &ending)
             } else {
+                ending.wait_for(pad);
                 discard(&pipeline, pad)
             };
             if linked.is_err() {
@@ -237,20 +246,32 @@ impl FrontEnd {
         let bus = self.pipeline.bus().ok_or_else(|| missing("bus"))?;
         let mut reported = 0;
         loop {
-            let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
-            if let Some(message) = bus.timed_pop_filtered(TICK, &kinds) {
-                match message.view() {
-                    gst::MessageView::Error(error) => {
-                        return Err(self.trouble.take().unwrap_or_else(|| failure_of(error)));
-                    }
-                    _ => break,
+            let kinds = [
+                gst::MessageType::Eos,
+                gst::MessageType::Error,
+                gst::MessageType::Application,
+            ];
+            let message = bus.timed_pop_filtered(TICK, &kinds);
+            match message.as_ref().map(|message| message.view()) {
+                Some(gst::MessageView::Error(error)) => {
+                    return Err(self.trouble.take().unwrap_or_else(|| failure_of(error)));
                 }
+                Some(gst::MessageView::Application(told)) => {
+                    let Some(told) = told.structure() else {
+                        continue;
+                    };
+                    if fragments::are_all_out(told) {
+                        break;
+                    }
+                    self.arrived(told)?;
+                }
+                Some(_) => break,
+                None => {}
             }
-            let units = self.coverage.decoded_samples();
+            let units = self.coverage.passed();
             if units > reported {
                 reported = units;
-                let done_ms = self.coverage.decoded_end_ns() / 1_000_000;
-                let permille = (done_ms.saturating_mul(1000) / duration_ms.max(1)).min(999) as u32;
+                let permille = self.coverage.permille(duration_ms);
                 output
                     .send(&Head::Progress { units, permille }, &[])
                     .map_err(|_| Failure::new(Code::ProcessingCrashed, "the worker went away"))?;
@@ -262,6 +283,21 @@ impl FrontEnd {
         }
         if !self.connected.load(Ordering::SeqCst) {
             return Err(no_decoder());
+        }
+        Ok(())
+    }
+
+    /// Moves on to where the part begins.
+    fn arrived(&self, told: &gst::StructureRef) -> Result<(), Failure> {
+        if !Seek::is_about(told) {
+            return Ok(());
+        }
+        let seek = self.seek.lock().ok().and_then(|mut seek| seek.take());
+        let Some(seek) = seek else { return Ok(()) };
+        // Not under the lock: the seek waits for the thread that looks for tracks.
+        let left = seek.arrived(told)?;
+        if let Ok(mut seek) = self.seek.lock() {
+            *seek = left;
         }
         Ok(())
     }
@@ -325,10 +361,11 @@ fn decode(
     caps: &gst::Caps,
     branch: &gst::Bin,
     coverage: &Arc<Coverage>,
+    ending: &Ending,
 ) -> Result<(), gst::glib::BoolError> {
     let queue = gst::ElementFactory::make("queue").build()?;
-    let decoder = match decoder(caps) {
-        Some(factory) if !is_raw(caps) => factory.create().build()?,
+    let decoder = match decoder::best(caps) {
+        Some(factory) if !is_raw(caps) => decoder::made(&factory)?,
         Some(_) | None => gst::ElementFactory::make("identity").build()?,
     };
     pipeline.add_many([&queue, &decoder, branch.upcast_ref()])?;
@@ -348,6 +385,9 @@ fn decode(
     branch.sync_state_with_parent()?;
     decoder.sync_state_with_parent()?;
     queue.sync_state_with_parent()?;
+    if let Some(sink) = queue.static_pad("sink") {
+        ending.keep_back(&sink);
+    }
     link_to(pad, &queue)
 }
 

@@ -19,7 +19,7 @@ use super::front_end::{self, Kind, failure_of, made, no_decoder};
 use super::index::Index;
 use super::source_element::{ParentSrc, SourceLink};
 use super::timeline::Clock;
-use super::{Finished, Head, Output, as_is, declared};
+use super::{Finished, Head, Output, as_is, declared, decoder};
 use crate::failure::{Code, Failure};
 
 /// How often the pipeline is looked at.
@@ -250,7 +250,7 @@ fn describe(
             continue;
         }
         media += 1;
-        if !front_end::is_raw(&caps) && front_end::decoder(&caps).is_none() {
+        if !front_end::is_raw(&caps) && decoder::best(&caps).is_none() {
             undecodable = true;
             continue;
         }

@@ -42,20 +42,9 @@ impl Clock {
     }
 }
 
-/// What the first buffer of a track is shown from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum First {
-    /// From 0: `videorate` would count from its own time on, and pictures would no longer
-    /// stand for times.
-    FromZero,
-    /// From its own time; what is missing before becomes silence.
-    AsItIs,
-}
-
 /// Stamps everything that leaves this pad with its time on this clock.
-pub(crate) fn restamp(pad: &gst::Pad, clock: Clock, first: First) {
+pub(crate) fn restamp(pad: &gst::Pad, clock: Clock) {
     let segment_sent = AtomicBool::new(false);
-    let untouched = AtomicBool::new(first == First::FromZero);
     let which = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(which, move |pad, info| {
         if let Some(event) = info.event() {
@@ -82,11 +71,69 @@ pub(crate) fn restamp(pad: &gst::Pad, clock: Clock, first: First) {
             let buffer = buffer.make_mut();
             buffer.set_dts(None);
             buffer.set_pts(at);
-            if untouched.swap(false, Ordering::Relaxed) {
-                buffer.set_duration(buffer.duration().map(|duration| duration + at));
-                buffer.set_pts(gst::ClockTime::ZERO);
-            }
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+/// Lets everything on this pad have its time on the film's clock: after a seek a segment
+/// begins where it was sought, and what is decoded before that would have none.
+pub(crate) fn widen(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        let wide = info.event().and_then(|event| match event.view() {
+            gst::EventView::Segment(segment) => {
+                let wide = widened(segment.segment())?;
+                let wide = gst::event::Segment::builder(&wide).seqnum(event.seqnum());
+                Some(wide.build())
+            }
+            _ => None,
+        });
+        if let Some(wide) = wide {
+            info.data = Some(gst::PadProbeData::Event(wide));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// When a buffer on a pad that is not widened yet is shown.
+pub(crate) fn stream_time_of_film(
+    pad: &gst::Pad,
+    buffer: &gst::BufferRef,
+) -> Option<gst::ClockTime> {
+    let event = pad.sticky_event::<gst::event::Segment>(0)?;
+    let at = buffer.pts().or(buffer.dts())?;
+    widened(event.segment())?.to_stream_time(at)
+}
+
+/// The same times, from the beginning of the film on.
+fn widened(segment: &gst::Segment) -> Option<gst::FormattedSegment<gst::ClockTime>> {
+    let mut wide = segment.downcast_ref::<gst::ClockTime>()?.clone();
+    let (start, time) = (wide.start()?, wide.time()?);
+    let shift = start.min(time);
+    wide.set_start(start - shift);
+    wide.set_time(time - shift);
+    wide.set_position(start - shift);
+    Some(wide)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_widened_segment_has_the_same_times_and_earlier_ones() {
+        gst::init().unwrap();
+        // An edit that begins 80 ms into the media, sought at 4 s.
+        let ms = gst::ClockTime::from_mseconds;
+        let mut sought = gst::FormattedSegment::<gst::ClockTime>::new();
+        sought.set_start(ms(4080));
+        sought.set_time(ms(4000));
+        assert_eq!(sought.to_stream_time(ms(3080)), None);
+
+        let wide = widened(sought.upcast_ref()).unwrap();
+        assert_eq!(wide.to_stream_time(ms(5080)), Some(ms(5000)));
+        assert_eq!(wide.to_stream_time(ms(3080)), Some(ms(3000)));
+        // What the edit does not show is not shown now either.
+        assert_eq!(wide.to_stream_time(ms(40)), None);
+    }
 }

@@ -20,7 +20,7 @@ pub fn target(rendition: &str, width: u32, height: u32, fps: &str) -> VideoTarge
     }
 }
 
-/// Segments of 2 s.
+/// Segments of 2 s; a last piece that is shorter than half a second stays with the one before.
 pub fn encode(duration_ms: u64, targets: &[VideoTarget]) -> Spec {
     Spec::Encode(EncodeSpec {
         boundaries_us: boundaries(duration_ms),
@@ -35,6 +35,7 @@ pub fn encode(duration_ms: u64, targets: &[VideoTarget]) -> Spec {
 fn boundaries(duration_ms: u64) -> Vec<u64> {
     (0..duration_ms.max(1))
         .step_by(2000)
+        .filter(|ms| *ms == 0 || ms + 500 < duration_ms)
         .map(|ms| ms * 1000)
         .collect()
 }
