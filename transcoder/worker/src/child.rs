@@ -21,6 +21,8 @@ mod front_end;
 mod grid;
 mod index;
 mod lead;
+#[cfg(test)]
+mod made;
 mod passthrough;
 mod poster;
 mod probe;

@@ -111,7 +111,7 @@ pub(crate) fn is_sound(link: &SourceLink, index: &Index) -> Result<bool, Failure
     let is_whole = match track.edit {
         Edit::Absent => true,
         Edit::From { start, end } => {
-            let is_padding = |end: u64| end + PADDING_UNITS_MAX >= survey.end;
+            let is_padding = |end: u64| end.saturating_add(PADDING_UNITS_MAX) >= survey.end;
             start < survey.end && end.is_none_or(is_padding)
         }
         Edit::Other => false,
@@ -135,7 +135,7 @@ fn is_shown_whole(survey: &Survey, track: &Track) -> bool {
     let begins = track.us(first.shown) == Some(0);
     let is_end = |end: u64| {
         let end = i64::try_from(end).unwrap_or(i64::MAX);
-        survey.shown_end - end < i64::from(survey.longest)
+        survey.shown_end.saturating_sub(end) < i64::from(survey.longest)
     };
     begins
         && match track.edit {
@@ -148,7 +148,7 @@ fn is_shown_whole(survey: &Survey, track: &Track) -> bool {
 /// The key frames that segments begin with; none where that would make one too long or large.
 fn cuts(survey: &Survey, track: &Track, sound_end_ns: u64) -> Vec<Key> {
     let scale = i64::from(track.timescale);
-    let gap_max = GAP_SECONDS_MAX * scale + i64::from(survey.longest);
+    let gap_max = i128::from(GAP_SECONDS_MAX * scale + i64::from(survey.longest));
     let mut cuts: Vec<Key> = vec![];
     for key in survey.keys.iter().filter(|key| key.is_behind_all) {
         let is_far = |last: &Key| key.shown - last.shown >= GAP_SECONDS_MIN * scale;
@@ -157,21 +157,22 @@ fn cuts(survey: &Survey, track: &Track, sound_end_ns: u64) -> Vec<Key> {
         }
     }
     // Sound that goes on for longer than the picture is in its last segment.
-    let sound_end = i128::from(sound_end_ns) * i128::from(scale) / 1_000_000_000;
-    let sound_end = i64::try_from(sound_end).unwrap_or(i64::MAX);
+    let sound = i128::from(sound_end_ns) * i128::from(scale) / 1_000_000_000;
     let begin = cuts.first().map_or(0, |key| key.shown);
-    let end = survey.shown_end.max(begin.saturating_add(sound_end));
+    let end = i128::from(survey.shown_end).max(i128::from(begin) + sound);
+    let lasts = |key: &Key, end: i128| end - i128::from(key.shown);
 
     if let [.., before, last] = cuts.as_slice()
-        && (end - last.shown) * 1000 < LAST_PIECE_MS_MIN * scale
-        && end - before.shown <= gap_max
+        && lasts(last, end) * 1000 < i128::from(LAST_PIECE_MS_MIN * scale)
+        && lasts(before, end) <= gap_max
     {
         cuts.pop();
     }
-    let ends = cuts.iter().skip(1).map(|key| (key.shown, key.bytes_before));
+    let ends = cuts.iter().skip(1);
+    let ends = ends.map(|key| (i128::from(key.shown), key.bytes_before));
     let ends = ends.chain([(end, survey.bytes)]);
     let fits = cuts.iter().zip(ends).all(|(key, (end, bytes))| {
-        end - key.shown <= gap_max && bytes - key.bytes_before <= SEGMENT_BYTES_MAX
+        lasts(key, end) <= gap_max && bytes - key.bytes_before <= SEGMENT_BYTES_MAX
     });
     if fits { cuts } else { vec![] }
 }
@@ -192,3 +193,6 @@ fn begins_anew(link: &SourceLink, avc: &Avc, key: &Key) -> Result<bool, Failure>
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests;

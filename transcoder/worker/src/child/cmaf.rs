@@ -30,7 +30,7 @@ pub(crate) enum Medium<'a> {
 }
 
 /// Appends a box whose content `fill` writes.
-fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], fill: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], fill: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend([0; 4]);
     out.extend(kind);
@@ -40,7 +40,7 @@ fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], fill: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Appends a box that begins with its version and flags.
-fn full(
+pub(super) fn full(
     out: &mut Vec<u8>,
     kind: &[u8; 4],
     version_and_flags: u32,
@@ -52,7 +52,7 @@ fn full(
     });
 }
 
-fn numbers(out: &mut Vec<u8>, numbers: &[u32]) {
+pub(super) fn numbers(out: &mut Vec<u8>, numbers: &[u32]) {
     for number in numbers {
         out.extend(number.to_be_bytes());
     }

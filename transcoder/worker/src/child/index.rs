@@ -231,3 +231,6 @@ fn edit(trak: &[u8], timescale: u32, movie_scale: u32) -> Edit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

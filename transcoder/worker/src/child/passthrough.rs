@@ -106,3 +106,6 @@ fn corrupt(what: &str) -> Failure {
 fn gone() -> Failure {
     Failure::new(Code::ProcessingCrashed, "the worker went away")
 }
+
+#[cfg(test)]
+mod tests;

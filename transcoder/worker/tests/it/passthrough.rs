@@ -125,14 +125,16 @@ async fn what_goes_in_comes_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rates_that_do_not_divide_and_an_index_at_the_end_are_passed_through() {
-    for (rate, settings) in [
-        ("30000/1001", "movie-timescale=600"),
-        ("25/1", "faststart=true"),
-        ("24000/1001", "movie-timescale=1000"),
-        ("60/1", "movie-timescale=90000"),
+async fn other_rates_profiles_and_an_index_at_the_end_are_passed_through() {
+    for (rate, profile, settings) in [
+        ("30000/1001", "high", "movie-timescale=600"),
+        ("25/1", "main", "faststart=true"),
+        ("24000/1001", "high", "movie-timescale=1000"),
+        ("60/1", "constrained-baseline", "movie-timescale=90000"),
     ] {
-        let tracks = pictures(140, rate) + &sound(120);
+        let caps = format!("! h264parse ! video/x-h264,profile={profile} !");
+        let pictures = pictures(140, rate).replace("! h264parse !", &caps);
+        let tracks = pictures + &sound(120);
         let source = film(&format!(
             "{tracks} mp4mux name=mux {settings} ! filesink name=out"
         ));
