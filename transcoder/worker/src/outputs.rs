@@ -44,6 +44,20 @@ pub(crate) enum Made {
     },
 }
 
+/// What is stored of it.
+enum Stored {
+    Init {
+        rendition: String,
+        init: Init,
+    },
+    Segment {
+        rendition: String,
+        index: u32,
+        segment: Segment,
+    },
+    Poster,
+}
+
 pub(crate) const POSTER_NAME: &str = "poster.jpg";
 
 pub(crate) fn init_name(rendition: &str) -> String {
@@ -88,30 +102,47 @@ pub(crate) struct Outputs {
 impl Outputs {
     /// Stores and publishes all that comes, until the channel closes.
     pub(crate) async fn store_all(self, made: mpsc::Receiver<Made>) -> Result<(), OutputError> {
-        let mut inits: HashMap<String, Init> = HashMap::new();
+        let (done, stored) = mpsc::channel(BATCH_MAX);
+        // Neither waits for the other's answers: objects are stored while others are published.
+        let storing = self.store_in_order(made, done);
+        let publishing = self.publish_in_order(stored);
+        tokio::try_join!(storing, publishing).map(|_| ())
+    }
+
+    async fn store_in_order(
+        &self,
+        made: mpsc::Receiver<Made>,
+        done: mpsc::Sender<Stored>,
+    ) -> Result<(), OutputError> {
         let stored = ReceiverStream::new(made)
             .map(|made| self.store(made))
-            .buffered(PARALLEL)
-            .ready_chunks(BATCH_MAX);
+            .buffered(PARALLEL);
         let mut stored = std::pin::pin!(stored);
-        while let Some(batch) = stored.next().await {
+        while let Some(object) = stored.next().await {
+            // A closed channel means that publishing failed, and publishing says why.
+            if done.send(object?).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_in_order(&self, stored: mpsc::Receiver<Stored>) -> Result<(), OutputError> {
+        let mut inits: HashMap<String, Init> = HashMap::new();
+        let mut batches = ReceiverStream::new(stored).ready_chunks(BATCH_MAX);
+        while let Some(batch) = batches.next().await {
             let mut ready: Vec<(String, u32, Segment)> = Vec::new();
-            for made in batch {
-                match made? {
-                    Made::Init {
-                        rendition, init, ..
-                    } => {
+            for object in batch {
+                match object {
+                    Stored::Init { rendition, init } => {
                         inits.insert(rendition, init);
                     }
-                    Made::Segment {
+                    Stored::Segment {
                         rendition,
                         index,
                         segment,
-                        ..
-                    } => {
-                        ready.push((rendition, index, segment));
-                    }
-                    Made::Poster { .. } => {}
+                    } => ready.push((rendition, index, segment)),
+                    Stored::Poster => {}
                 }
             }
             self.publish(ready, &inits).await?;
@@ -150,15 +181,35 @@ impl Outputs {
             .await
     }
 
-    async fn store(&self, made: Made) -> Result<Made, OutputError> {
-        match &made {
-            Made::Init { init, bytes, .. } => self.put(&init.name, "video/mp4", bytes).await?,
-            Made::Segment { segment, bytes, .. } => {
-                self.put(&segment.name, "video/iso.segment", bytes).await?;
+    /// Stores an object, and lets its bytes go.
+    async fn store(&self, made: Made) -> Result<Stored, OutputError> {
+        match made {
+            Made::Init {
+                rendition,
+                init,
+                bytes,
+            } => {
+                self.put(&init.name, "video/mp4", &bytes).await?;
+                Ok(Stored::Init { rendition, init })
             }
-            Made::Poster { bytes } => self.put(POSTER_NAME, "image/jpeg", bytes).await?,
+            Made::Segment {
+                rendition,
+                index,
+                segment,
+                bytes,
+            } => {
+                self.put(&segment.name, "video/iso.segment", &bytes).await?;
+                Ok(Stored::Segment {
+                    rendition,
+                    index,
+                    segment,
+                })
+            }
+            Made::Poster { bytes } => {
+                self.put(POSTER_NAME, "image/jpeg", &bytes).await?;
+                Ok(Stored::Poster)
+            }
         }
-        Ok(made)
     }
 
     async fn put(&self, name: &str, kind: &str, bytes: &Bytes) -> Result<(), OutputError> {
