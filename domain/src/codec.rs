@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::fact::AnyEvent;
 
+mod upcast;
+
 /// The prefixes of our own event types: the one filter of every reader of the whole log.
 pub const PREFIXES: [&str; 3] = ["video.", "job.", "views."];
 
@@ -70,12 +72,23 @@ pub fn decode(name: &str, data: &[u8]) -> Result<AnyEvent, DecodeError> {
 }
 
 /// Brings a stored shape to the newest version of its type. One arm per superseded version.
-fn upcast(name: &str, value: Value) -> (String, Value) {
+fn upcast(name: &str, mut value: Value) -> (String, Value) {
+    let name = match name {
+        "job.ladder-planned.v1" => {
+            upcast::ladder_planned(&mut value);
+            "job.ladder-planned.v2"
+        }
+        "job.task-finished.v1" => {
+            upcast::task_finished(&mut value);
+            "job.task-finished.v2"
+        }
+        newest => newest,
+    };
     (name.to_owned(), value)
 }
 
 /// Every type this program can read, each with a sample in `domain/events/`.
-pub const KNOWN: [&str; 22] = [
+pub const KNOWN: [&str; 24] = [
     "video.upload-requested.v1",
     "video.upload-completed.v1",
     "video.upload-rejected.v1",
@@ -88,9 +101,11 @@ pub const KNOWN: [&str; 22] = [
     "video.deleted.v1",
     "job.planned.v1",
     "job.ladder-planned.v1",
+    "job.ladder-planned.v2",
     "job.task-started.v1",
     "job.segments-published.v1",
     "job.task-finished.v1",
+    "job.task-finished.v2",
     "job.task-failed.v1",
     "job.lease-lost.v1",
     "job.task-cancelled.v1",

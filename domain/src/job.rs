@@ -4,6 +4,8 @@
 //!
 //! * Every `task-started` has exactly one end: finished, failed, lease lost or cancelled.
 //! * A published segment is never withdrawn or replaced; the next attempt goes on after the last.
+//! * Each task publishes its own segments in order; tasks among themselves in any. All init
+//!   segments of a rendition are interchangeable: the first one is served for all.
 //! * Only the running attempt of a task may report. A late report of an older one is refused.
 //! * A job ends once: completed, failed or cancelled. Nothing happens after that.
 //! * It never completes with less than the source declared.
@@ -47,6 +49,8 @@ pub struct Lease {
 pub enum Outcome {
     Probed {
         media: Media,
+        /// Where the picture can be cut as it is, in µs; none: it has to be encoded.
+        cuts_us: Vec<u64>,
     },
     Encoded {
         duration_ms: u64,
@@ -74,7 +78,7 @@ pub enum Kind {
         tasks: Vec<Task>,
     },
     /// After the probe: what is going to be made, and how.
-    #[serde(rename = "job.ladder-planned.v1")]
+    #[serde(rename = "job.ladder-planned.v2")]
     LadderPlanned {
         media: Media,
         /// Running times at which segments begin, in µs, the same for every rendition.
@@ -98,7 +102,7 @@ pub enum Kind {
         init: Option<Init>,
         segments: Vec<Segment>,
     },
-    #[serde(rename = "job.task-finished.v1")]
+    #[serde(rename = "job.task-finished.v2")]
     TaskFinished {
         #[serde(flatten)]
         lease: Lease,
@@ -160,9 +164,11 @@ pub enum Command {
         segments: Vec<Segment>,
         at_ms: i64,
     },
+    /// `slots`: how many tasks all workers can run at a time.
     Finish {
         lease: Lease,
         outcome: Outcome,
+        slots: u32,
         at_ms: i64,
     },
     Fail {
@@ -197,8 +203,14 @@ pub enum Rejection {
         published: u32,
         from: u32,
     },
+    #[error("task {task} does not make segments {from} to {to}")]
+    NotItsSegments { task: TaskId, from: u32, to: u32 },
     #[error("a rendition needs its init segment first")]
     NoInit,
+    #[error("the init segment of rendition {0} is not like the one that players have")]
+    OtherInit(RenditionId),
+    #[error("task {0} has not published all of its segments")]
+    Incomplete(TaskId),
     #[error("this is not what task {0} leaves behind")]
     WrongOutcome(TaskId),
 }
@@ -308,8 +320,9 @@ impl Decider for Job {
             Command::Finish {
                 lease,
                 outcome,
+                slots,
                 at_ms,
-            } => self.finish(lease, outcome, at_ms),
+            } => self.finish(lease, outcome, slots, at_ms),
             Command::Fail {
                 lease,
                 code,
@@ -340,11 +353,8 @@ impl Decider for Job {
                 self.media = Some(media.clone());
                 self.boundaries_us.clone_from(boundaries_us);
                 for rendition in renditions {
-                    let published = Published {
-                        rendition: rendition.clone(),
-                        init: None,
-                        segments: vec![],
-                    };
+                    let segment_us_max = plan::longest_segment(rendition, boundaries_us, media);
+                    let published = Published::nothing_of(rendition.clone(), segment_us_max);
                     self.renditions.insert(rendition.id.clone(), published);
                 }
                 self.add_tasks(tasks);
@@ -359,6 +369,7 @@ impl Decider for Job {
             }
             Kind::SegmentsPublished {
                 rendition,
+                from,
                 init,
                 segments,
                 ..
@@ -367,7 +378,9 @@ impl Decider for Job {
                     if published.init.is_none() {
                         published.init.clone_from(init);
                     }
-                    published.segments.extend(segments.iter().cloned());
+                    for (number, segment) in (*from..).zip(segments) {
+                        published.add(number, segment.clone());
+                    }
                 }
             }
             Kind::TaskFinished { lease, outcome } => {

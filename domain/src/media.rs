@@ -1,5 +1,7 @@
 //! What a source and its renditions are made of.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::RenditionId;
@@ -28,6 +30,8 @@ pub struct VideoTrack {
     /// `None` where it varies or is unknown.
     pub frame_rate: Option<Ratio>,
     pub interlaced: bool,
+    /// On average; 0 where it is unknown.
+    pub bitrate_kbps: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +39,10 @@ pub struct AudioTrack {
     pub codec: String,
     pub channels: u32,
     pub sample_rate: u32,
+    /// On average; 0 where it is unknown.
+    pub bitrate_kbps: u32,
+    /// Players can play it so.
+    pub as_is: bool,
 }
 
 /// A positive fraction, for frame rates.
@@ -79,6 +87,11 @@ pub struct Init {
 }
 
 impl Init {
+    /// Whether segments made for one can be played with the other.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.codec, self.timescale) == (&other.codec, other.timescale)
+    }
+
     /// Whether playlists can name it: what a worker read out of a stranger's file is not
     /// trusted to be a codec.
     pub fn is_usable(&self) -> bool {
@@ -98,17 +111,55 @@ pub struct Segment {
     pub samples: u32,
 }
 
-/// A rendition and what of it may be served.
+/// A rendition and what of it was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     pub rendition: Rendition,
+    /// The longest that one of its segments may get, by the plan.
+    pub segment_us_max: u64,
     /// There as soon as there is a segment.
     pub init: Option<Init>,
+    /// What may be served: from the beginning up to the first gap.
     pub segments: Vec<Segment>,
+    /// Behind a gap, by number: chunks are not done in order.
+    pub ahead: BTreeMap<u32, Segment>,
 }
 
 impl Published {
-    /// How long the published segments play, in ms.
+    /// Nothing of it is there yet.
+    pub fn nothing_of(rendition: Rendition, segment_us_max: u64) -> Self {
+        Self {
+            rendition,
+            segment_us_max,
+            init: None,
+            segments: vec![],
+            ahead: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a segment in, and with it what stood behind the gap that it closes.
+    pub fn add(&mut self, number: u32, segment: Segment) {
+        self.ahead.insert(number, segment);
+        while let Some(next) = self.ahead.remove(&(self.segments.len() as u32)) {
+            self.segments.push(next);
+        }
+    }
+
+    /// The first number from `first` on that is not there.
+    pub fn next_from(&self, first: u32) -> u32 {
+        let mut next = first.max(self.segments.len() as u32);
+        while self.ahead.contains_key(&next) {
+            next += 1;
+        }
+        next
+    }
+
+    /// How many there are, wherever they stand.
+    pub fn count(&self) -> usize {
+        self.segments.len() + self.ahead.len()
+    }
+
+    /// How long the segments that may be served play, in ms.
     pub fn duration_ms(&self) -> u64 {
         let Some(init) = &self.init else { return 0 };
         let units: u64 = self.segments.iter().map(|segment| segment.duration).sum();

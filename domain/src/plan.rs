@@ -3,7 +3,11 @@
 //! # Invariants
 //!
 //! * All renditions of a job have the same segment boundaries, so that players switch at any of them.
-//! * The boundaries lie on frames of the output, about two seconds apart.
+//! * The boundaries lie on frames of the output, about two seconds apart, or on key frames of a
+//!   source whose own picture is the top rendition.
+//! * Every segment of every rendition is made by exactly one task.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +16,13 @@ use crate::{
     id::{RenditionId, TaskId},
     job::Outcome,
     ladder,
-    media::{Kind as RenditionKind, Media, Ratio, Rendition},
+    media::{Kind as RenditionKind, Media, Ratio, Rendition, VideoTrack},
 };
+
+mod chunk;
+mod passthrough;
+
+pub use chunk::Chunk;
 
 /// How long a segment is meant to be.
 pub const SEGMENT_US: u64 = 2_000_000;
@@ -47,9 +56,14 @@ pub struct Task {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Spec {
     Probe,
-    /// All video renditions, from one decode.
+    /// What the source has is cut into segments, and not encoded.
+    Passthrough {
+        renditions: Vec<RenditionId>,
+    },
+    /// One chunk of these video renditions, from one decode.
     Encode {
         renditions: Vec<RenditionId>,
+        chunk: Chunk,
     },
     Audio {
         rendition: RenditionId,
@@ -64,20 +78,36 @@ pub enum Spec {
 }
 
 impl Spec {
-    /// Lower is handed out first: what makes the video playable comes before what decorates it.
+    /// Lower is handed out first: what makes the video playable comes before what decorates it,
+    /// and what is watched first before what is watched later.
     pub fn rank(&self) -> u32 {
         match self {
             Self::Probe => 0,
-            Self::Audio { .. } => 1,
-            Self::Encode { .. } => 2,
-            Self::Poster { .. } => 3,
-            Self::Finish => 4,
+            Self::Passthrough { .. } => 1,
+            // Alone with its beginning, the smallest is what makes the video playable.
+            Self::Encode { renditions, chunk } if chunk.first == 0 && renditions.len() == 1 => 2,
+            Self::Audio { .. } => 3,
+            Self::Encode { chunk, .. } if chunk.first == 0 => 4,
+            Self::Poster { .. } => 5,
+            Self::Finish => 6,
+            Self::Encode { chunk, .. } => 6 + chunk.first,
+        }
+    }
+
+    /// The numbers of the segments it makes.
+    pub fn segments(&self) -> Range<u32> {
+        match self {
+            Self::Encode { chunk, .. } => chunk.range(),
+            Self::Passthrough { .. } | Self::Audio { .. } => 0..u32::MAX,
+            Self::Probe | Self::Poster { .. } | Self::Finish => 0..0,
         }
     }
 
     pub fn makes(&self, rendition: &RenditionId) -> bool {
         match self {
-            Self::Encode { renditions } => renditions.contains(rendition),
+            Self::Encode { renditions, .. } | Self::Passthrough { renditions } => {
+                renditions.contains(rendition)
+            }
             Self::Audio { rendition: own } => own == rendition,
             Self::Probe | Self::Poster { .. } | Self::Finish => false,
         }
@@ -86,7 +116,9 @@ impl Spec {
     pub fn leaves(&self, outcome: &Outcome) -> bool {
         match self {
             Self::Probe => matches!(outcome, Outcome::Probed { .. }),
-            Self::Encode { .. } | Self::Audio { .. } => matches!(outcome, Outcome::Encoded { .. }),
+            Self::Encode { .. } | Self::Passthrough { .. } | Self::Audio { .. } => {
+                matches!(outcome, Outcome::Encoded { .. })
+            }
             Self::Poster { .. } => matches!(outcome, Outcome::Poster { .. }),
             Self::Finish => matches!(outcome, Outcome::Checked { .. }),
         }
@@ -95,6 +127,7 @@ impl Spec {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Probe => "probe",
+            Self::Passthrough { .. } => "passthrough",
             Self::Encode { .. } => "encode",
             Self::Audio { .. } => "audio",
             Self::Poster { .. } => "poster",
@@ -115,50 +148,47 @@ pub struct Plan {
     pub tasks: Vec<Task>,
 }
 
-/// The plan for a probed source, or why there is none.
-pub fn after_probe(media: &Media) -> Result<Plan, (Code, String)> {
+/// The plan for a probed source, or why there is none. `cuts_us`: where its picture can be cut as
+/// it is. `slots`: how many tasks can run at a time.
+pub fn after_probe(media: &Media, cuts_us: &[u64], slots: u32) -> Result<Plan, (Code, String)> {
     check(media)?;
+    let cuts_us = passthrough::cuts(media, cuts_us);
+    let frame_rate = media.video.as_ref().map(ladder::frame_rate);
+    let boundaries_us = match &cuts_us {
+        Some(cuts_us) => without_short_end(cuts_us, media.duration_ms),
+        None => boundaries(media.duration_ms, frame_rate),
+    };
     let mut renditions = vec![];
     let mut tasks = vec![];
-    let mut frame_rate = None;
+    let mut passed = vec![];
     if let Some(video) = &media.video {
-        let ladder = ladder::of(video);
-        let ids: Vec<RenditionId> = ladder
+        let mut ladder = ladder::of(video);
+        if cuts_us.is_some() {
+            passthrough::into_ladder(&mut ladder, video);
+            passed.push(ladder[0].id.clone());
+        }
+        let encoded: Vec<RenditionId> = ladder[passed.len()..]
             .iter()
             .map(|rendition| rendition.id.clone())
             .collect();
-        frame_rate = Some(ladder::frame_rate(video));
-        tasks.push(task(
-            "encode",
-            true,
-            &["probe"],
-            Spec::Encode { renditions: ids },
-        ));
-        let (width, height) = ladder::poster_size(video);
-        let at_ms = (media.duration_ms / 10).min(3_000);
-        tasks.push(task(
-            "poster",
-            false,
-            &["probe"],
-            Spec::Poster {
-                at_ms,
-                width,
-                height,
-            },
-        ));
+        let is_urgent = cuts_us.is_none();
+        tasks.extend(encodes(&encoded, is_urgent, &boundaries_us, media, slots));
+        tasks.push(poster(media, video));
         renditions.extend(ladder);
     }
-    if media.audio.is_some() {
-        let audio = ladder::audio();
-        tasks.push(task(
-            "audio",
-            true,
-            &["probe"],
-            Spec::Audio {
-                rendition: audio.id.clone(),
-            },
-        ));
-        renditions.push(audio);
+    if let Some(audio) = &media.audio {
+        let rendition = passthrough::sound(audio).unwrap_or_else(ladder::audio);
+        if audio.as_is {
+            passed.push(rendition.id.clone());
+        } else {
+            let rendition = rendition.id.clone();
+            tasks.push(task("audio", true, &["probe"], Spec::Audio { rendition }));
+        }
+        renditions.push(rendition);
+    }
+    if !passed.is_empty() {
+        let spec = Spec::Passthrough { renditions: passed };
+        tasks.insert(0, task("passthrough", true, &["probe"], spec));
     }
     let before_finish: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
     tasks.push(Task {
@@ -168,10 +198,58 @@ pub fn after_probe(media: &Media) -> Result<Plan, (Code, String)> {
         spec: Spec::Finish,
     });
     Ok(Plan {
-        boundaries_us: boundaries(media.duration_ms, frame_rate),
+        boundaries_us,
         renditions,
         tasks,
     })
+}
+
+fn poster(media: &Media, video: &VideoTrack) -> Task {
+    let (width, height) = ladder::poster_size(video);
+    let spec = Spec::Poster {
+        at_ms: (media.duration_ms / 10).min(3_000),
+        width,
+        height,
+    };
+    task("poster", false, &["probe"], spec)
+}
+
+/// The chunks of all renditions that are encoded, largest first. Where this is `urgent`, because
+/// nothing else makes the video playable, the beginning of the smallest is a task of its own.
+fn encodes(
+    renditions: &[RenditionId],
+    urgent: bool,
+    boundaries_us: &[u64],
+    media: &Media,
+    slots: u32,
+) -> Vec<Task> {
+    let Some(smallest) = renditions.last() else {
+        return vec![];
+    };
+    let chunks = chunk::all(boundaries_us, media.duration_ms, slots);
+    let mut tasks = vec![];
+    for (number, chunk) in chunks.iter().enumerate() {
+        let mut made = renditions.to_vec();
+        let id = if chunks.len() == 1 {
+            "encode".to_owned()
+        } else {
+            format!("encode-{number:04}")
+        };
+        if urgent && number == 0 && chunks.len() > 1 && made.len() > 1 {
+            made.pop();
+            let spec = Spec::Encode {
+                renditions: vec![smallest.clone()],
+                chunk: *chunk,
+            };
+            tasks.push(task(&format!("{id}-{smallest}"), true, &["probe"], spec));
+        }
+        let spec = Spec::Encode {
+            renditions: made,
+            chunk: *chunk,
+        };
+        tasks.push(task(&id, true, &["probe"], spec));
+    }
+    tasks
 }
 
 /// Why a source is refused, in words for who uploaded it.
@@ -233,18 +311,33 @@ pub fn shorter_ms_max(declared_ms: u64) -> u64 {
     (declared_ms / 50).clamp(500, 5_000)
 }
 
-/// The longest that a segment may get: cuts wait for the next frame, and a short last piece
-/// stays with the one before it.
-pub fn segment_us_max(frame_rate: Option<Ratio>) -> u64 {
+/// The longest that a segment may get: the plan's longest, and the frame that a cut waits for.
+/// What the file has beyond its declared end stays with the last.
+pub fn segment_us_max(boundaries_us: &[u64], duration_ms: u64, frame_rate: Option<Ratio>) -> u64 {
     let frame_us = frame_rate.map_or(AUDIO_FRAME_US, |Ratio { num, den }| {
         (u64::from(den) * 1_000_000).div_ceil(u64::from(num.max(1)))
     });
-    SEGMENT_US + LAST_PIECE_US_MIN + frame_us
+    let ends = boundaries_us.iter().skip(1).copied();
+    let ends = ends.chain([duration_ms * 1000]);
+    let longest = boundaries_us
+        .iter()
+        .zip(ends)
+        .map(|(begin, end)| end.saturating_sub(*begin));
+    let planned = SEGMENT_US + LAST_PIECE_US_MIN;
+    longest.max().unwrap_or(0).max(planned) + frame_us
+}
+
+/// The longest that a segment of this rendition may get.
+pub fn longest_segment(rendition: &Rendition, boundaries_us: &[u64], media: &Media) -> u64 {
+    let frame_rate = match rendition.kind {
+        RenditionKind::Video { frame_rate, .. } => Some(frame_rate),
+        RenditionKind::Audio { .. } => None,
+    };
+    segment_us_max(boundaries_us, media.duration_ms, frame_rate)
 }
 
 /// The times at which segments begin, on frames of the output.
 fn boundaries(duration_ms: u64, frame_rate: Option<Ratio>) -> Vec<u64> {
-    let end_us = duration_ms * 1000;
     let on_frame = |us: u64| {
         let Some(Ratio { num, den }) = frame_rate else {
             return us;
@@ -255,11 +348,17 @@ fn boundaries(duration_ms: u64, frame_rate: Option<Ratio>) -> Vec<u64> {
     };
     let mut boundaries: Vec<u64> = (0..)
         .map(|index| on_frame(index * SEGMENT_US))
-        .take_while(|us| *us == 0 || us + LAST_PIECE_US_MIN < end_us)
+        .take_while(|us| *us == 0 || us + LAST_PIECE_US_MIN < duration_ms * 1000)
         .collect();
     // Where a frame lasts longer than a segment should, several cuts wait for the same frame.
     boundaries.dedup();
     boundaries
+}
+
+/// A short last piece stays with the segment before it.
+fn without_short_end(cuts_us: &[u64], duration_ms: u64) -> Vec<u64> {
+    let is_kept = |us: &u64| *us == 0 || us + LAST_PIECE_US_MIN < duration_ms * 1000;
+    cuts_us.iter().copied().filter(is_kept).collect()
 }
 
 fn task(id: &str, required: bool, after: &[&str], spec: Spec) -> Task {

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! * Nothing unpublished is ever named.
+//! * Nothing unpublished is ever named, and nothing behind a gap.
 //! * While it grows, a media playlist is only appended to: its head never changes, its last
 //!   line is at last `EXT-X-ENDLIST`.
 //! * Bandwidths are true to the bytes of the segments, not to what was planned.
@@ -13,7 +13,6 @@ use std::fmt::Write;
 use crate::{
     id::RenditionId,
     media::{Init, Kind, Published, Ratio, Segment},
-    plan,
 };
 
 /// The group that all video renditions take their sound from.
@@ -305,11 +304,7 @@ fn follows(segment: &Segment, next: &Segment) -> bool {
 /// It may not change while the playlist grows, so it comes from the plan. What was published
 /// counts too: a playlist that belies its own segments is not valid.
 fn target_duration_s(published: &Published) -> u64 {
-    let frame_rate = match published.rendition.kind {
-        Kind::Video { frame_rate, .. } => Some(frame_rate),
-        Kind::Audio { .. } => None,
-    };
-    let planned = plan::segment_us_max(frame_rate).div_ceil(1_000_000);
+    let planned = published.segment_us_max.div_ceil(1_000_000);
     let timescale = published.init.as_ref().map_or(1, |init| init.timescale);
     let longest = published.segments.iter().map(|segment| segment.duration);
     let rounded = (micros(longest.max().unwrap_or(0), timescale) + 500_000) / 1_000_000;

@@ -284,7 +284,7 @@ pub async fn playback(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Pla
     .fetch_all(&mut *tx)
     .await?;
     let segments = sqlx::query!(
-        "select rendition, key, size_bytes, time, duration, samples
+        "select rendition, number, key, size_bytes, time, duration, samples
          from segments where job = $1 order by rendition, number",
         job
     )
@@ -303,13 +303,14 @@ pub async fn playback(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Pla
         else {
             continue;
         };
-        of.segments.push(Segment {
+        let segment = Segment {
             key: row.key,
             size_bytes: row.size_bytes.try_into()?,
             time: row.time.try_into()?,
             duration: row.duration.try_into()?,
             samples: row.samples.try_into()?,
-        });
+        };
+        of.add(row.number.try_into()?, segment);
     }
     Ok(Some(Playback {
         owner: video.owner,

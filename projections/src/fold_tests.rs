@@ -116,7 +116,7 @@ async fn compare(url: &str, mut life: Life, batch_events: usize) {
         Some(job) => life.jobs[&job].renditions.values().cloned().collect(),
         None => vec![],
     };
-    let segments: usize = expected.iter().map(|p: &Published| p.segments.len()).sum();
+    let segments: usize = expected.iter().map(Published::count).sum();
     assert_eq!(found.segments_published, segments as u64);
     assert_eq!(by_id(playback.renditions), by_id(expected));
 }
@@ -257,11 +257,16 @@ impl Life {
             return;
         };
         let outcome = match spec {
-            Spec::Probe => Outcome::Probed { media: media() },
-            Spec::Encode { .. } | Spec::Audio { .. } => Outcome::Encoded {
-                duration_ms: 4000,
-                samples: 120,
+            Spec::Probe => Outcome::Probed {
+                media: media(),
+                cuts_us: vec![],
             },
+            Spec::Encode { .. } | Spec::Passthrough { .. } | Spec::Audio { .. } => {
+                Outcome::Encoded {
+                    duration_ms: 4000,
+                    samples: 120,
+                }
+            }
             Spec::Poster { .. } => Outcome::Poster {
                 key: "poster".to_owned(),
                 width: 320,
@@ -274,6 +279,7 @@ impl Life {
         self.order(job::Command::Finish {
             lease,
             outcome,
+            slots: 1,
             at_ms,
         });
     }
@@ -291,8 +297,10 @@ impl Life {
             return;
         };
         let rendition = published.rendition.id.clone();
-        let from = published.segments.len() as u32;
-        let segments = (from..from + u32::from(choice % 3) + 1).map(|number| Segment {
+        let own = spec.segments();
+        let from = published.next_from(own.start);
+        let to = (from + u32::from(choice % 3) + 1).min(own.end);
+        let segments = (from..to).map(|number| Segment {
             key: format!("{rendition}-{number}"),
             size_bytes: u64::from(number) + 1,
             time: u64::from(number) * 2000,
@@ -395,7 +403,8 @@ impl Life {
 fn media() -> Media {
     Media {
         container: "mp4".to_owned(),
-        duration_ms: 4_000,
+        // Long enough for chunks: they are not done in order.
+        duration_ms: 24_000,
         tracks: 2,
         video: Some(VideoTrack {
             codec: "h264".to_owned(),
@@ -406,11 +415,14 @@ fn media() -> Media {
             rotation: 0,
             frame_rate: Some(Ratio { num: 30, den: 1 }),
             interlaced: false,
+            bitrate_kbps: 0,
         }),
         audio: Some(AudioTrack {
             codec: "aac".to_owned(),
             channels: 2,
             sample_rate: 48_000,
+            bitrate_kbps: 0,
+            as_is: false,
         }),
     }
 }

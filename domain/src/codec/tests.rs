@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use super::*;
+use crate::job::{Kind, Outcome};
 
 #[test]
 fn every_known_type_has_a_sample_that_reads_and_writes_the_same() {
@@ -13,10 +14,42 @@ fn every_known_type_has_a_sample_that_reads_and_writes_the_same() {
             AnyEvent::Job(event) => encode_value(event),
             AnyEvent::Views(event) => encode_value(event),
         };
-        assert_eq!(written_name, name);
         let stored: Value = serde_json::from_slice(&data).unwrap();
-        assert_eq!(written, stored, "{name}");
+        let (newest_name, newest) = upcast(name, stored);
+        assert_eq!(written_name, newest_name);
+        assert_eq!(written, newest, "{name}");
     }
+}
+
+#[test]
+fn a_plan_of_the_first_version_encodes_everything_in_one_chunk() {
+    let data = fs::read(folder().join("job.ladder-planned.v1.json")).unwrap();
+    let AnyEvent::Job(fact) = decode("job.ladder-planned.v1", &data).unwrap() else {
+        panic!("a plan is of a job");
+    };
+    let Kind::LadderPlanned { media, tasks, .. } = fact.event else {
+        panic!("a plan is a plan");
+    };
+    assert_eq!(tasks[0].spec.segments(), 0..u32::MAX);
+    assert!(!media.audio.unwrap().as_is);
+}
+
+#[test]
+fn a_probe_of_the_first_version_found_nothing_to_pass_through() {
+    let data = br#"{"video":"0196a1b2-0000-7000-8000-000000000001","owner":"ada","at_ms":1,
+        "task":"probe","attempt":1,"outcome":"probed","media":{"container":"video/quicktime",
+        "duration_ms":7007,"tracks":1,"video":null,
+        "audio":{"codec":"audio/mpeg","channels":2,"sample_rate":44100}}}"#;
+    let AnyEvent::Job(fact) = decode("job.task-finished.v1", data).unwrap() else {
+        panic!("a task is of a job");
+    };
+    let Kind::TaskFinished { outcome, .. } = fact.event else {
+        panic!("the task was finished");
+    };
+    let Outcome::Probed { media, cuts_us } = outcome else {
+        panic!("the task was a probe");
+    };
+    assert!(cuts_us.is_empty() && !media.audio.unwrap().as_is);
 }
 
 #[test]

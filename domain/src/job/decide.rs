@@ -9,8 +9,12 @@ use crate::{
     fact::Fact,
     id::{RenditionId, TaskId},
     media::{Init, Kind as RenditionKind, Published, Segment},
-    plan,
+    plan::{self, Spec},
 };
+
+/// How much the pictures of two renditions may differ in length: a source's last frame lasts as long
+/// as it says, an encoded one as long as all others.
+const UNEVEN_MS_MAX: u64 = 250;
 
 impl Job {
     fn facts(&self, at_ms: i64, kinds: Vec<Kind>) -> Vec<Event> {
@@ -74,28 +78,37 @@ impl Job {
             Some(published) if progress.task.spec.makes(&rendition) => published,
             Some(_) | None => return Err(Rejection::NotItsRendition(rendition)),
         };
-        let have = published.segments.len() as u32;
-        if from > have {
+        let range = progress.task.spec.segments();
+        let to = from.saturating_add(segments.len() as u32);
+        if from < range.start || to > range.end {
+            let task = lease.task;
+            return Err(Rejection::NotItsSegments { task, from, to });
+        }
+        let next = published.next_from(range.start).min(range.end);
+        if from > next {
             return Err(Rejection::OutOfOrder {
                 rendition,
-                published: have,
+                published: next,
                 from,
             });
         }
         // A repeated report begins with what is there already.
-        let fresh: Vec<Segment> = segments.into_iter().skip((have - from) as usize).collect();
+        let fresh: Vec<Segment> = segments.into_iter().skip((next - from) as usize).collect();
         if fresh.is_empty() {
             return Ok(vec![]);
         }
-        let init = if published.init.is_some() {
-            None
-        } else {
-            Some(init.filter(Init::is_usable).ok_or(Rejection::NoInit)?)
+        let init = match (&published.init, init.filter(Init::is_usable)) {
+            (Some(served), Some(own)) if !served.is_like(&own) => {
+                return Err(Rejection::OtherInit(rendition));
+            }
+            (Some(_), _) => None,
+            (None, Some(own)) => Some(own),
+            (None, None) => return Err(Rejection::NoInit),
         };
         let event = Kind::SegmentsPublished {
             lease,
             rendition,
-            from: have,
+            from: next,
             init,
             segments: fresh,
         };
@@ -106,6 +119,7 @@ impl Job {
         &self,
         lease: Lease,
         outcome: Outcome,
+        slots: u32,
         at_ms: i64,
     ) -> Result<Vec<Event>, Rejection> {
         if self.has_finished(&lease) {
@@ -115,6 +129,9 @@ impl Job {
         if !progress.task.spec.leaves(&outcome) {
             return Err(Rejection::WrongOutcome(lease.task));
         }
+        if !self.has_all_segments(&progress.task.spec) {
+            return Err(Rejection::Incomplete(lease.task));
+        }
         if let Outcome::Checked { .. } = &outcome {
             if let Some((code, message)) = self.shortfall() {
                 return self.fail(lease, code, message, at_ms);
@@ -122,10 +139,10 @@ impl Job {
             let kinds = vec![Kind::TaskFinished { lease, outcome }, Kind::Completed {}];
             return Ok(self.facts(at_ms, kinds));
         }
-        let Outcome::Probed { media } = &outcome else {
+        let Outcome::Probed { media, cuts_us } = &outcome else {
             return Ok(self.facts(at_ms, vec![Kind::TaskFinished { lease, outcome }]));
         };
-        match plan::after_probe(media) {
+        match plan::after_probe(media, cuts_us, slots) {
             Ok(plan) => {
                 let ladder = Kind::LadderPlanned {
                     media: media.clone(),
@@ -137,6 +154,18 @@ impl Job {
             }
             Err((code, message)) => self.fail(lease, code, message, at_ms),
         }
+    }
+
+    /// Where the plan says how many there are: the last chunk runs to an end that it finds itself.
+    fn has_all_segments(&self, spec: &Spec) -> bool {
+        let range = spec.segments();
+        let is_whole = |p: &Published| p.next_from(range.start) >= range.end;
+        range.end == u32::MAX
+            || self
+                .renditions
+                .values()
+                .filter(|p| spec.makes(&p.rendition.id))
+                .all(is_whole)
     }
 
     fn has_finished(&self, lease: &Lease) -> bool {
@@ -226,14 +255,19 @@ impl Job {
             );
             return Some((Code::SourceTruncated, message));
         }
-        let mut counts = self
+        let videos: Vec<&Published> = self
             .renditions
             .values()
             .filter(|p| matches!(p.rendition.kind, RenditionKind::Video { .. }))
-            .map(|p| p.segments.iter().map(|s| u64::from(s.samples)).sum::<u64>());
-        let first = counts.next();
-        let uneven = counts.any(|count| Some(count) != first);
-        let empty = self.renditions.values().any(|p| p.segments.is_empty());
+            .collect();
+        let uneven = videos.iter().zip(videos.iter().skip(1)).any(|(one, next)| {
+            one.segments.len() != next.segments.len()
+                || one.duration_ms().abs_diff(next.duration_ms()) > UNEVEN_MS_MAX
+        });
+        let empty = self
+            .renditions
+            .values()
+            .any(|p| p.segments.is_empty() || !p.ahead.is_empty());
         (uneven || empty).then(|| {
             (
                 Code::ProcessingCrashed,

@@ -1,7 +1,12 @@
 //! Where a job stands: what may run, what runs, what can be shown.
 
 use super::{End, Job, Lease, Progress, TaskState};
-use crate::{id::TaskId, media::Kind as RenditionKind, plan::Task, video::Picture};
+use crate::{
+    id::TaskId,
+    media::{Kind as RenditionKind, Published},
+    plan::Task,
+    video::Picture,
+};
 
 impl Job {
     /// The tasks a worker may start now, in the order in which they should be handed out.
@@ -73,7 +78,7 @@ impl Job {
     /// Finished segments of those that are planned, in thousandths.
     pub fn progress_permille(&self) -> u32 {
         let planned = self.boundaries_us.len() * self.renditions.len();
-        let published: usize = self.renditions.values().map(|p| p.segments.len()).sum();
+        let published: usize = self.renditions.values().map(Published::count).sum();
         if planned == 0 {
             return 0;
         }

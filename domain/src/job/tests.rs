@@ -2,6 +2,7 @@ use super::*;
 use crate::{decider::fold, testing::given};
 
 mod builders;
+mod chunks;
 mod properties;
 
 use builders::*;
@@ -81,7 +82,7 @@ fn what_makes_a_video_playable_is_handed_out_first() {
 
 #[test]
 fn a_probe_leads_to_a_ladder() {
-    let plan = plan::after_probe(&media()).unwrap();
+    let plan = plan::after_probe(&media(), &[], 1).unwrap();
     let ladder = Kind::LadderPlanned {
         media: media(),
         boundaries_us: plan.boundaries_us,
@@ -90,7 +91,7 @@ fn a_probe_leads_to_a_ladder() {
     };
     let finished = Kind::TaskFinished {
         lease: lease("probe", 1),
-        outcome: Outcome::Probed { media: media() },
+        outcome: found_outcome(media()),
     };
     given::<Job>(history([start("probe")]))
         .when(found(media()))
@@ -244,7 +245,8 @@ fn a_task_leaves_its_own_kind_behind() {
     given::<Job>(encoding())
         .when(Command::Finish {
             lease: lease("encode", 1),
-            outcome: Outcome::Probed { media: media() },
+            outcome: found_outcome(media()),
+            slots: 1,
             at_ms: 1,
         })
         .then_rejected(Rejection::WrongOutcome(TaskId("encode".to_owned())));

@@ -152,6 +152,7 @@ fn track(width: u32, height: u32, fps: u32) -> VideoTrack {
         rotation: 0,
         frame_rate: ratio(fps, 1),
         interlaced: false,
+        bitrate_kbps: 0,
     }
 }
 

@@ -10,7 +10,7 @@ const NTSC: Ratio = Ratio {
 
 #[test]
 fn picture_and_sound_take_four_tasks() {
-    let plan = after_probe(&media(60_000)).unwrap();
+    let plan = after_probe(&media(12_000), &[], 2).unwrap();
     let tasks: Vec<(&str, bool, Vec<&str>)> = plan
         .tasks
         .iter()
@@ -36,15 +36,117 @@ fn picture_and_sound_take_four_tasks() {
 }
 
 #[test]
+fn a_longer_film_is_encoded_in_chunks_and_its_beginning_first() {
+    let plan = after_probe(&media(60_000), &[], 2).unwrap();
+    let mut tasks: Vec<&Task> = plan.tasks.iter().collect();
+    tasks.sort_by_key(|task| task.spec.rank());
+    let ids: Vec<&str> = tasks.iter().map(|task| task.id.0.as_str()).collect();
+    let first = ["encode-0000-144p", "audio", "encode-0000", "poster"];
+    assert_eq!(ids[..4], first);
+    assert!(ids.contains(&"encode-0007"));
+    let of = |id: &str| &tasks.iter().find(|task| task.id.0 == id).unwrap().spec;
+    assert_eq!(of("encode-0000-144p").segments(), 0..2);
+    assert_eq!(of("encode-0000").segments(), 0..2);
+    assert_eq!(of("encode-0001").segments(), 2..6);
+    assert_eq!(of("encode-0007").segments(), 26..u32::MAX);
+}
+
+#[test]
+fn what_players_can_play_is_not_encoded() {
+    let mut media = media(60_000);
+    let cuts: Vec<u64> = (0..12).map(|n| n * 5_000_000).collect();
+    let video = media.video.as_mut().unwrap();
+    video.bitrate_kbps = 700;
+    let audio = media.audio.as_mut().unwrap();
+    (audio.as_is, audio.bitrate_kbps) = (true, 96);
+    let plan = after_probe(&media, &cuts, 2).unwrap();
+    assert_eq!(plan.boundaries_us, cuts);
+    assert_eq!(plan.tasks[0].id.0, "passthrough");
+    let made = |task: &Task| -> Vec<String> {
+        let made = plan.renditions.iter().filter(|r| task.spec.makes(&r.id));
+        made.map(|r| r.id.0.clone()).collect()
+    };
+    assert_eq!(made(&plan.tasks[0]), ["360p", "audio"]);
+    assert_eq!(
+        made(&plan.tasks[1]),
+        ["240p", "144p"],
+        "and no beginning of its own"
+    );
+    let kbps: Vec<u32> = plan.renditions.iter().map(|r| r.bitrate_kbps).collect();
+    assert_eq!(kbps, [700, 400, 200, 96]);
+    assert!(plan.tasks.iter().all(|task| task.spec.name() != "audio"));
+}
+
+#[test]
+fn sound_alone_may_be_passed_through() {
+    let mut media = media(60_000);
+    media.audio.as_mut().unwrap().as_is = true;
+    let plan = after_probe(&media, &[], 2).unwrap();
+    assert_eq!(plan.tasks[0].id.0, "passthrough");
+    assert!(plan.tasks.iter().any(|task| task.id.0 == "encode-0000"));
+    assert_eq!(
+        plan.boundaries_us,
+        boundaries(60_000, Some(Ratio { num: 30, den: 1 }))
+    );
+    media.video = None;
+    let plan = after_probe(&media, &[], 2).unwrap();
+    let ids: Vec<&str> = plan.tasks.iter().map(|task| task.id.0.as_str()).collect();
+    assert_eq!(ids, ["passthrough", "finish"]);
+}
+
+#[test]
+fn a_picture_that_players_cannot_take_as_it_is_is_encoded() {
+    let is_passed = |cuts: &[u64], change: fn(&mut VideoTrack)| {
+        let mut media = media(30_000);
+        change(media.video.as_mut().unwrap());
+        let plan = after_probe(&media, cuts, 2).unwrap();
+        plan.tasks[0].id.0 == "passthrough"
+    };
+    let cuts = [0, 10_000_000, 20_000_000];
+    assert!(is_passed(&cuts, |_| {}));
+    assert!(!is_passed(&cuts, |video| video.rotation = 180));
+    assert!(!is_passed(&cuts, |video| video.display_width = 720));
+    assert!(!is_passed(&cuts, |video| video.interlaced = true));
+    assert!(!is_passed(&cuts, |video| video.frame_rate = None));
+    assert!(!is_passed(&cuts, |video| video.frame_rate =
+        Some(Ratio { num: 120, den: 1 })));
+    assert!(!is_passed(&cuts, |video| {
+        (video.width, video.display_width) = (641, 641);
+    }));
+    assert!(!is_passed(&[], |_| {}));
+    assert!(
+        !is_passed(&cuts[1..], |_| {}),
+        "the first cut is the beginning"
+    );
+    assert!(!is_passed(&cuts[..2], |_| {}), "the last piece is too long");
+    assert!(!is_passed(&[0, 11_000_000, 20_000_000], |_| {}));
+    assert!(!is_passed(
+        &[0, 10_000_000, 9_000_000, 19_000_000, 25_000_000],
+        |_| {}
+    ));
+    assert!(
+        !is_passed(&[0, 10_000_000, 20_000_000, 30_000_000], |_| {}),
+        "behind the end"
+    );
+}
+
+#[test]
+fn a_short_last_cut_stays_with_the_segment_before() {
+    let cuts = [0, 10_000_000, 20_000_000, 29_700_000];
+    let plan = after_probe(&media(30_000), &cuts, 2).unwrap();
+    assert_eq!(plan.boundaries_us, cuts[..3]);
+}
+
+#[test]
 fn sound_alone_and_picture_alone_take_what_they_need() {
     let ids = |media: &Media| -> Vec<String> {
-        let tasks = after_probe(media).unwrap().tasks;
+        let tasks = after_probe(media, &[], 2).unwrap().tasks;
         tasks.into_iter().map(|task| task.id.0).collect()
     };
-    let mut podcast = media(60_000);
+    let mut podcast = media(12_000);
     podcast.video = None;
     assert_eq!(ids(&podcast), ["audio", "finish"]);
-    let mut silent = media(60_000);
+    let mut silent = media(12_000);
     silent.audio = None;
     assert_eq!(ids(&silent), ["encode", "poster", "finish"]);
 }
@@ -52,11 +154,12 @@ fn sound_alone_and_picture_alone_take_what_they_need() {
 #[test]
 fn a_poster_is_taken_early_but_not_from_the_first_frame() {
     let at_ms = |duration_ms| {
-        let plan = after_probe(&media(duration_ms)).unwrap();
-        match plan.tasks[1].spec {
-            Spec::Poster { at_ms, .. } => at_ms,
-            _ => panic!("the second task is the poster"),
-        }
+        let plan = after_probe(&media(duration_ms), &[], 2).unwrap();
+        let poster = plan.tasks.iter().find_map(|task| match task.spec {
+            Spec::Poster { at_ms, .. } => Some(at_ms),
+            _ => None,
+        });
+        poster.expect("there is a picture")
     };
     assert_eq!(at_ms(33), 3);
     assert_eq!(at_ms(10_000), 1_000);
@@ -68,7 +171,7 @@ fn sources_past_the_limits_are_refused_with_their_code() {
     let code = |change: fn(&mut Media)| {
         let mut media = media(60_000);
         change(&mut media);
-        after_probe(&media).err().map(|(code, message)| {
+        after_probe(&media, &[], 2).err().map(|(code, message)| {
             assert!(!message.is_empty());
             code
         })
@@ -91,7 +194,7 @@ fn sources_past_the_limits_are_refused_with_their_code() {
         let video = media.video.as_mut().unwrap();
         (video.width, video.height) = (width, height);
         (video.display_width, video.display_height) = (width, height);
-        after_probe(&media).err().map(|(code, _)| code)
+        after_probe(&media, &[], 2).err().map(|(code, _)| code)
     };
     assert_eq!(sized(8192, 4320), None);
     assert_eq!(sized(4320, 8192), None);
@@ -101,7 +204,7 @@ fn sources_past_the_limits_are_refused_with_their_code() {
     let at = |num, den| {
         let mut media = media(60_000);
         media.video.as_mut().unwrap().frame_rate = Some(Ratio { num, den });
-        after_probe(&media).err().map(|(code, _)| code)
+        after_probe(&media, &[], 2).err().map(|(code, _)| code)
     };
     assert_eq!(at(120, 1), None);
     assert_eq!(at(121, 1), Some(Code::SourceUnsupported));
@@ -135,7 +238,7 @@ fn sound_alone_is_cut_every_two_seconds() {
 fn a_clip_of_one_frame_is_one_segment() {
     assert_eq!(boundaries(1, Some(NTSC)), [0]);
     assert_eq!(boundaries(33, Some(NTSC)), [0]);
-    assert_eq!(after_probe(&media(33)).unwrap().boundaries_us, [0]);
+    assert_eq!(after_probe(&media(33), &[], 2).unwrap().boundaries_us, [0]);
 }
 
 #[test]
@@ -182,10 +285,13 @@ proptest! {
         let rate = Ratio { num, den };
         let all = boundaries(duration_ms, Some(rate));
         prop_assert_eq!(all[0], 0);
+        let frame_us = 1 + 1_000_000 * u64::from(den) / u64::from(num);
+        let longest = segment_us_max(&all, duration_ms, Some(rate));
         let ends = all.iter().copied().skip(1).chain([duration_ms * 1000]);
         for (begin, end) in all.iter().zip(ends) {
             prop_assert!(*begin < end);
-            prop_assert!(end - begin <= segment_us_max(Some(rate)));
+            prop_assert!(end - begin <= (SEGMENT_US + LAST_PIECE_US_MIN).max(frame_us) + frame_us);
+            prop_assert!(end - begin <= longest);
         }
     }
 }
@@ -204,11 +310,14 @@ fn media(duration_ms: u64) -> Media {
             rotation: 0,
             frame_rate: Some(Ratio { num: 30, den: 1 }),
             interlaced: false,
+            bitrate_kbps: 0,
         }),
         audio: Some(AudioTrack {
             codec: "AAC".to_owned(),
             channels: 2,
             sample_rate: 48_000,
+            bitrate_kbps: 0,
+            as_is: false,
         }),
     }
 }

@@ -141,28 +141,11 @@ fn a_media_playlist_is_only_appended_to() {
 }
 
 #[test]
-fn no_planned_segment_exceeds_the_target_duration() {
-    for (num, den) in [
-        (24_000, 1001),
-        (25, 1),
-        (30_000, 1001),
-        (60, 1),
-        (1, 1),
-        (1, 4),
-    ] {
-        let frame_rate = Ratio { num, den };
-        let mut empty = video(360, 0);
-        empty.rendition.kind = Kind::Video {
-            width: 640,
-            height: 360,
-            frame_rate,
-        };
-        let target_s = target_duration_s(&empty);
-        let longest_s = crate::plan::segment_us_max(Some(frame_rate)) as f64 / 1e6;
-        assert!(longest_s <= target_s as f64, "{num}/{den}");
-        if num >= den * 2 {
-            assert_eq!(target_s, 3, "{num}/{den}");
-        }
+fn the_target_is_the_longest_segment_that_is_planned() {
+    let mut empty = video(360, 0);
+    for (segment_us_max, target_s) in [(2_533_334, 3), (3_000_000, 3), (10_033_334, 11)] {
+        empty.segment_us_max = segment_us_max;
+        assert_eq!(target_duration_s(&empty), target_s);
     }
 }
 
@@ -338,13 +321,14 @@ fn published(
         codec: codec.to_owned(),
         timescale,
     };
+    let rendition = Rendition {
+        id: RenditionId(id.to_owned()),
+        bitrate_kbps: 800,
+        kind,
+    };
     Published {
-        rendition: Rendition {
-            id: RenditionId(id.to_owned()),
-            bitrate_kbps: 800,
-            kind,
-        },
         init: (segments > 0).then_some(init),
         segments: (0..segments).map(segment).collect(),
+        ..Published::nothing_of(rendition, 2_533_334)
     }
 }

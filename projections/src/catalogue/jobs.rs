@@ -5,7 +5,7 @@ use domain::{
     id::{JobId, RenditionId, VideoId},
     job::{Event, Kind, Lease, Outcome},
     media::{Init, Kind as Of, Media, Rendition, Segment},
-    plan::{Task, kind_name},
+    plan::{Task, kind_name, longest_segment},
 };
 use eventlog::Recorded;
 use sqlx::PgConnection;
@@ -48,7 +48,7 @@ pub(super) async fn apply(
             tasks,
         } => {
             insert_tasks(tx, job, tasks).await?;
-            plan(tx, job, media, boundaries_us.len(), renditions).await?;
+            plan(tx, job, media, boundaries_us, renditions).await?;
             Ok(true)
         }
         Kind::TaskStarted { lease, worker } => {
@@ -139,13 +139,15 @@ async fn plan(
     tx: &mut PgConnection,
     job: JobId,
     media: &Media,
-    segments: usize,
+    boundaries_us: &[u64],
     renditions: &[Rendition],
 ) -> Result<(), Unapplied> {
-    let segments = i64::try_from(segments)?;
+    let segments = i64::try_from(boundaries_us.len())?;
     for (ordinal, rendition) in renditions.iter().enumerate() {
         let ordinal = i64::try_from(ordinal)?;
-        insert_rendition(tx, job, ordinal, rendition, segments).await?;
+        let longest_us = longest_segment(rendition, boundaries_us, media);
+        let longest_us = i64::try_from(longest_us)?;
+        insert_rendition(tx, job, ordinal, rendition, segments, longest_us).await?;
     }
     let shown = media.video.as_ref();
     sqlx::query!(
@@ -167,6 +169,7 @@ async fn insert_rendition(
     ordinal: i64,
     rendition: &Rendition,
     segments_planned: i64,
+    segment_us_max: i64,
 ) -> Result<(), Unapplied> {
     let (picture, sound) = match &rendition.kind {
         Of::Video {
@@ -181,8 +184,8 @@ async fn insert_rendition(
     };
     sqlx::query!(
         "insert into renditions (job, rendition, ordinal, bitrate_kbps, kind, width, height,
-            frame_rate_num, frame_rate_den, channels, sample_rate, segments_planned)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            frame_rate_num, frame_rate_den, channels, sample_rate, segments_planned, segment_us_max)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         job.0,
         rendition.id.0,
         ordinal,
@@ -194,7 +197,8 @@ async fn insert_rendition(
         picture.map(|(_, _, rate)| i64::from(rate.den)),
         sound.map(|(channels, _)| i64::from(channels)),
         sound.map(|(_, sample_rate)| i64::from(sample_rate)),
-        segments_planned
+        segments_planned,
+        segment_us_max
     )
     .execute(tx)
     .await?;

@@ -95,6 +95,7 @@ pub(super) struct RenditionRow {
     pub init_size_bytes: Option<i64>,
     pub codec: Option<String>,
     pub timescale: Option<i64>,
+    pub segment_us_max: i64,
 }
 
 impl RenditionRow {
@@ -134,9 +135,8 @@ impl RenditionRow {
             _ => None,
         };
         Ok(Published {
-            rendition,
             init,
-            segments: vec![],
+            ..Published::nothing_of(rendition, self.segment_us_max.try_into()?)
         })
     }
 }

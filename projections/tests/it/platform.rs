@@ -242,13 +242,17 @@ impl Platform {
         };
         self.job(job, plan).await;
         let lease = self.start(story, job, "probe").await;
-        let outcome = Outcome::Probed { media: media() };
+        let outcome = Outcome::Probed {
+            media: media(),
+            cuts_us: vec![],
+        };
         let at_ms = story.at_ms + 4;
         self.job(
             job,
             job::Command::Finish {
                 lease,
                 outcome,
+                slots: 1,
                 at_ms,
             },
         )
@@ -427,6 +431,7 @@ fn media() -> Media {
             display_width: 320,
             display_height: 240,
             rotation: 0,
+            bitrate_kbps: 0,
             frame_rate: Some(Ratio { num: 30, den: 1 }),
             interlaced: false,
         }),
@@ -434,6 +439,8 @@ fn media() -> Media {
             codec: "aac".to_owned(),
             channels: 2,
             sample_rate: 48_000,
+            bitrate_kbps: 0,
+            as_is: false,
         }),
     }
 }

@@ -42,6 +42,9 @@ use crate::{
 /// Who runs `finish`. No worker may have this name.
 pub(crate) const CONDUCTOR: &str = "conductor";
 
+/// How many tasks a film is planned for, running at a time.
+const SLOTS: u32 = 2;
+
 /// The pauses after something that did not work.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -231,6 +234,7 @@ impl Actor {
                 let finish = Command::Finish {
                     lease,
                     outcome,
+                    slots: SLOTS,
                     at_ms,
                 };
                 send(answer, self.stream.perform(finish, by).await);
@@ -304,7 +308,7 @@ impl Actor {
         let what = format!("publish {rendition} {from} {}", segments.len());
         let by = self.by_lease(&lease, &what, &self.worker_of(&lease));
         let publish = Command::Publish {
-            lease,
+            lease: lease.clone(),
             rendition: rendition.clone(),
             from,
             init,
@@ -312,8 +316,11 @@ impl Actor {
             at_ms: clock::now_ms(),
         };
         self.stream.perform(publish, by).await?;
-        let published = self.stream.job().renditions.get(&rendition);
-        Ok(published.map_or(0, |published| published.segments.len() as u32))
+        let job = self.stream.job();
+        let task = job.tasks.get(&lease.task);
+        let first = task.map_or(0, |progress| progress.task.spec.segments().start);
+        let published = job.renditions.get(&rendition);
+        Ok(published.map_or(0, |published| published.next_from(first) - first))
     }
 
     /// Shows at the desk what can be started.

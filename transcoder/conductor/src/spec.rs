@@ -4,7 +4,7 @@ use domain::{
     id::RenditionId,
     job::Job,
     media::{AudioTrack, Kind, Media, Rendition, VideoTrack},
-    plan::{DURATION_MS_MAX, Spec},
+    plan::{Chunk, DURATION_MS_MAX, Spec},
 };
 use protocol::task;
 
@@ -24,16 +24,19 @@ pub(crate) fn of(job: &Job, spec: &Spec) -> Option<task::Spec> {
             tracks_max: TRACKS_MAX,
             frame_rate_max: FRAME_RATE_MAX,
         })),
-        Spec::Encode { renditions } => {
+        Spec::Passthrough { renditions } => {
+            Some(task::Spec::Passthrough(passthrough(job, renditions)?))
+        }
+        Spec::Encode { renditions, chunk } => {
             let media = job.media.as_ref()?;
-            let targets = renditions.iter().filter_map(|id| target(job, id));
+            let targets = renditions.iter().filter_map(|id| target(job, id, *chunk));
             Some(task::Spec::Encode(protocol::EncodeSpec {
                 boundaries_us: job.boundaries_us.clone(),
                 targets: targets.collect(),
                 source: Some(video(media.video.as_ref()?)),
                 duration_ms: media.duration_ms,
-                first_segment: 0,
-                segments: 0,
+                first_segment: chunk.first,
+                segments: chunk.segments.unwrap_or(0),
             }))
         }
         Spec::Audio { rendition } => {
@@ -53,7 +56,7 @@ pub(crate) fn of(job: &Job, spec: &Spec) -> Option<task::Spec> {
     }
 }
 
-fn target(job: &Job, id: &RenditionId) -> Option<protocol::VideoTarget> {
+fn target(job: &Job, id: &RenditionId, chunk: Chunk) -> Option<protocol::VideoTarget> {
     let published = job.renditions.get(id)?;
     let Rendition {
         bitrate_kbps, kind, ..
@@ -70,10 +73,27 @@ fn target(job: &Job, id: &RenditionId) -> Option<protocol::VideoTarget> {
             bitrate_kbps: *bitrate_kbps,
             frame_rate_num: frame_rate.num,
             frame_rate_den: frame_rate.den,
-            published: published.segments.len() as u32,
+            published: published.next_from(chunk.first) - chunk.first,
         }),
         Kind::Audio { .. } => None,
     }
+}
+
+fn passthrough(job: &Job, renditions: &[RenditionId]) -> Option<protocol::PassthroughSpec> {
+    let target = |is_wanted: fn(&Kind) -> bool| {
+        let of = renditions.iter().filter_map(|id| job.renditions.get(id));
+        let mut of = of.filter(|published| is_wanted(&published.rendition.kind));
+        of.next().map(|published| protocol::PassthroughTarget {
+            rendition: published.rendition.id.0.clone(),
+            published: published.segments.len() as u32,
+        })
+    };
+    Some(protocol::PassthroughSpec {
+        boundaries_us: job.boundaries_us.clone(),
+        video: target(|kind| matches!(kind, Kind::Video { .. })),
+        audio: target(|kind| matches!(kind, Kind::Audio { .. })),
+        duration_ms: job.media.as_ref()?.duration_ms,
+    })
 }
 
 fn audio_spec(job: &Job, media: &Media, id: &RenditionId) -> Option<protocol::AudioSpec> {
@@ -108,7 +128,7 @@ fn video(track: &VideoTrack) -> protocol::Video {
         frame_rate_num: track.frame_rate.map_or(0, |rate| rate.num),
         frame_rate_den: track.frame_rate.map_or(1, |rate| rate.den),
         interlaced: track.interlaced,
-        bitrate_kbps: 0,
+        bitrate_kbps: track.bitrate_kbps,
     }
 }
 
@@ -117,7 +137,7 @@ fn audio(track: &AudioTrack) -> protocol::Audio {
         codec: track.codec.clone(),
         channels: track.channels,
         sample_rate: track.sample_rate,
-        bitrate_kbps: 0,
-        as_is: false,
+        bitrate_kbps: track.bitrate_kbps,
+        as_is: track.as_is,
     }
 }

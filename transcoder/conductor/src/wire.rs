@@ -24,6 +24,8 @@ pub(crate) const MESSAGE_CHARS_MAX: usize = 500;
 pub(crate) const FILES_MAX: usize = 64;
 pub(crate) const KINDS_MAX: usize = 16;
 /// The largest object that one PUT may store.
+/// A cut every 2 s of the longest film.
+const CUTS_MAX: usize = (domain::plan::DURATION_MS_MAX / 2000) as usize;
 const FILE_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 
 pub(crate) fn lease(lease: Option<protocol::Lease>) -> Result<(JobId, Lease), Status> {
@@ -121,9 +123,16 @@ pub(crate) fn outcome(
 ) -> Result<Outcome, Status> {
     use protocol::finish_request::Result as Theirs;
     match result.ok_or_else(|| invalid("a result is needed"))? {
-        Theirs::Probe(probe) => Ok(Outcome::Probed {
-            media: media(probe)?,
-        }),
+        Theirs::Probe(mut probe) => {
+            let cuts_us = std::mem::take(&mut probe.cuts_us);
+            if cuts_us.len() > CUTS_MAX {
+                return Err(invalid("at most 21,600 cuts: one every 2 s of 12 hours"));
+            }
+            Ok(Outcome::Probed {
+                media: media(probe)?,
+                cuts_us,
+            })
+        }
         Theirs::Encode(encode) => Ok(Outcome::Encoded {
             duration_ms: encode.duration_ms,
             samples: encode.samples,
@@ -172,6 +181,7 @@ fn video(video: protocol::Video) -> Result<VideoTrack, Status> {
             den: video.frame_rate_den,
         }),
         interlaced: video.interlaced,
+        bitrate_kbps: video.bitrate_kbps,
     })
 }
 
@@ -181,6 +191,8 @@ fn audio(audio: protocol::Audio) -> Result<AudioTrack, Status> {
         codec: audio.codec,
         channels: audio.channels,
         sample_rate: audio.sample_rate,
+        bitrate_kbps: audio.bitrate_kbps,
+        as_is: audio.as_is,
     })
 }
 
@@ -219,10 +231,13 @@ pub(crate) fn refused(refusal: Refusal) -> Status {
         Rejection::Ended | Rejection::NotRunnable(_) | Rejection::NotLeased(_) => {
             Status::aborted(text)
         }
-        Rejection::OutOfOrder { .. } | Rejection::NoInit => Status::failed_precondition(text),
-        Rejection::NotItsRendition(_) | Rejection::WrongOutcome(_) => {
-            Status::invalid_argument(text)
-        }
+        Rejection::OutOfOrder { .. }
+        | Rejection::NoInit
+        | Rejection::OtherInit(_)
+        | Rejection::Incomplete(_) => Status::failed_precondition(text),
+        Rejection::NotItsRendition(_)
+        | Rejection::NotItsSegments { .. }
+        | Rejection::WrongOutcome(_) => Status::invalid_argument(text),
     }
 }
 

@@ -118,7 +118,7 @@ async fn check_streams(client: &Client, video: &str) {
         );
         match name.as_str() {
             "job.task-started.v1" => attempts.entry(lease).or_default().0 += 1,
-            "job.task-finished.v1"
+            "job.task-finished.v2"
             | "job.task-failed.v1"
             | "job.lease-lost.v1"
             | "job.task-cancelled.v1" => {

@@ -41,11 +41,14 @@ pub(super) fn media() -> Media {
             rotation: 0,
             frame_rate: Some(Ratio { num: 30, den: 1 }),
             interlaced: false,
+            bitrate_kbps: 0,
         }),
         audio: Some(AudioTrack {
             codec: "AAC".to_owned(),
             channels: 2,
             sample_rate: 48_000,
+            bitrate_kbps: 0,
+            as_is: false,
         }),
     }
 }
@@ -122,8 +125,16 @@ pub(super) fn publish_with(rendition: &str, init: Option<Init>) -> Command {
 pub(super) fn found(media: Media) -> Command {
     Command::Finish {
         lease: lease("probe", 1),
-        outcome: Outcome::Probed { media },
+        outcome: found_outcome(media),
+        slots: 1,
         at_ms: 1,
+    }
+}
+
+pub(super) fn found_outcome(media: Media) -> Outcome {
+    Outcome::Probed {
+        media,
+        cuts_us: vec![],
     }
 }
 
@@ -131,6 +142,7 @@ pub(super) fn done(task: &str, attempt: u32) -> Command {
     Command::Finish {
         lease: lease(task, attempt),
         outcome: encoded_outcome(),
+        slots: 1,
         at_ms: 1,
     }
 }
@@ -151,6 +163,7 @@ pub(super) fn poster() -> Command {
             height: 360,
             size_bytes: 9,
         },
+        slots: 1,
         at_ms: 1,
     }
 }
@@ -159,6 +172,7 @@ pub(super) fn check(attempt: u32) -> Command {
     Command::Finish {
         lease: lease("finish", attempt),
         outcome: Outcome::Checked { playlists: vec![] },
+        slots: 1,
         at_ms: 1,
     }
 }
@@ -256,6 +270,13 @@ pub(super) fn probed() -> Vec<Event> {
 
 pub(super) fn encoding() -> Vec<Event> {
     history_after(probed(), [start("encode")])
+}
+
+/// A film long enough for chunks, with these commands behind its plan.
+pub(super) fn chunked(commands: impl IntoIterator<Item = Command>) -> Vec<Event> {
+    let mut film = media();
+    film.duration_ms = 60_000;
+    history_after(history([start("probe"), found(film)]), commands)
 }
 
 /// Picture and sound, with so many segments of two seconds each.

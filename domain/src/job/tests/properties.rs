@@ -113,7 +113,7 @@ impl Said {
             Self::Finish { task, late } => Command::Finish {
                 lease: lease(TASKS[task], attempt(task, late)),
                 outcome: match TASKS[task] {
-                    "probe" => Outcome::Probed { media: media() },
+                    "probe" => found_outcome(media()),
                     "poster" => Outcome::Poster {
                         key: "poster.jpg".to_owned(),
                         width: 2,
@@ -123,6 +123,7 @@ impl Said {
                     "finish" => Outcome::Checked { playlists: vec![] },
                     _ => encoded_outcome(),
                 },
+                slots: 1,
                 at_ms: 1,
             },
             Self::Fail { task, late, code } => fail(TASKS[task], attempt(task, late), CODES[code]),

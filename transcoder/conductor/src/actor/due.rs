@@ -213,6 +213,7 @@ impl Actor {
                     Command::Finish {
                         lease,
                         outcome,
+                        slots: super::SLOTS,
                         at_ms,
                     },
                 )

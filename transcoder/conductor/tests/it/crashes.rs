@@ -199,7 +199,7 @@ async fn reports_wait_for_a_log_that_is_away_and_are_recorded_once() {
     world.find_log().await;
     reporting.await.unwrap().unwrap();
     assert_eq!(
-        count(&world.job_events(job).await, "job.task-finished.v1"),
+        count(&world.job_events(job).await, "job.task-finished.v2"),
         1
     );
     worker.work_all(3).await;

@@ -282,11 +282,18 @@ impl Worker {
 /// Segments that are not published yet, in the order of time.
 fn segments_of(spec: &EncodeSpec) -> Vec<(String, u32)> {
     let mut segments = vec![];
-    for index in 0..spec.boundaries_us.len() as u32 {
+    let all = spec.boundaries_us.len() as u32;
+    let first = spec.first_segment;
+    let end = if spec.segments == 0 {
+        all
+    } else {
+        first + spec.segments
+    };
+    for index in first..end {
         for target in spec
             .targets
             .iter()
-            .filter(|target| index >= target.published)
+            .filter(|target| index >= first + target.published)
         {
             segments.push((target.rendition.clone(), index));
         }
