@@ -123,11 +123,15 @@ impl<'p> Life<'p> {
         };
         self.job(plan).await;
         let lease = self.start("probe").await;
-        let outcome = Outcome::Probed { media: media() };
+        let outcome = Outcome::Probed {
+            media: media(),
+            cuts_us: vec![],
+        };
         let at_ms = self.at_ms;
         self.job(job::Command::Finish {
             lease,
             outcome,
+            slots: 1,
             at_ms,
         })
         .await;
@@ -281,6 +285,7 @@ fn media() -> Media {
             display_width: 320,
             display_height: 240,
             rotation: 0,
+            bitrate_kbps: 0,
             frame_rate: Some(Ratio { num: 30, den: 1 }),
             interlaced: false,
         }),
@@ -288,6 +293,8 @@ fn media() -> Media {
             codec: "aac".to_owned(),
             channels: 2,
             sample_rate: 48_000,
+            bitrate_kbps: 0,
+            as_is: false,
         }),
     }
 }
