@@ -164,6 +164,7 @@ mod tests {
             rotation: 0,
             frame_rate: Some(source_rate),
             interlaced: false,
+            bitrate_kbps: 0,
         };
         let media = Media {
             container: "mp4".to_owned(),
