@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 use crate::{
     id::RenditionId,
-    media::{Init, Kind, Published, Ratio, Segment},
+    media::{Init, Kind, Published, Ratio},
 };
 
 /// The group that all video renditions take their sound from.
@@ -268,13 +268,14 @@ fn representation(
             escape(&uri(&init.key))
         ),
     );
-    for run in published.segments.chunk_by(follows) {
-        let (first, repeats) = (&run[0], run.len() - 1);
+    // Each by itself, none as a repetition of another: dash.js finds the address of a segment by
+    // the number of its `S`, and would play the first one for ever.
+    for segment in &published.segments {
         line(
             text,
             format_args!(
-                "            <S t=\"{}\" d=\"{}\" r=\"{repeats}\"/>",
-                first.time, first.duration
+                "            <S t=\"{}\" d=\"{}\"/>",
+                segment.time, segment.duration
             ),
         );
     }
@@ -292,11 +293,6 @@ fn representation(
         text,
         format_args!("        </SegmentList>\n      </Representation>"),
     );
-}
-
-/// Whether `next` begins where `segment` ends and lasts as long.
-fn follows(segment: &Segment, next: &Segment) -> bool {
-    next.time == segment.time + segment.duration && next.duration == segment.duration
 }
 
 /// The longest that a segment of this rendition may be, in whole seconds.

@@ -2,7 +2,7 @@ use dash_mpd::MPD;
 use m3u8_rs::{MasterPlaylist, MediaPlaylist, MediaPlaylistType, Playlist};
 
 use super::*;
-use crate::media::Rendition;
+use crate::media::{Rendition, Segment};
 
 /// 29.97 fps: 60 frames are 2.002 s.
 const NTSC: Ratio = Ratio {
@@ -155,6 +155,14 @@ fn a_segment_longer_than_planned_keeps_the_playlist_valid() {
     long.segments[1].duration = 30_000 * 9;
     let parsed = parsed_media(&media(&long, true));
     assert_eq!(parsed.target_duration, 9);
+}
+
+#[test]
+fn no_time_in_the_manifest_stands_for_two_segments() {
+    let text = manifest(&[audio(4), video(720, 4)], 8_008);
+    assert_eq!(text.matches("<S ").count(), 8);
+    assert_eq!(text.matches("<SegmentURL ").count(), 8);
+    assert!(!text.contains(" r="), "{text}");
 }
 
 #[test]
