@@ -1,7 +1,8 @@
-//! `cargo xtask conformance`: clients that nobody here wrote, against the embedded event store.
+//! `cargo xtask conformance`: clients that nobody here wrote, against what they are made for:
+//! those of EventStoreDB against the embedded event store, players against a whole platform.
 //!
-//! A client's suite is a program of its language that starts its own nodes (`NODE_BINARY` names
-//! the executable) and speaks TAP on standard output. What it needs is installed under
+//! A client's suite is a program of its language that starts what it needs (a variable names the
+//! executable) and speaks TAP on standard output. What it needs is installed under
 //! `target/conformance`.
 //!
 //! # Invariants
@@ -27,9 +28,6 @@ use crate::{
 };
 use tap::Tap;
 
-/// Names the node's executable to the suites.
-const NODE_BINARY: &str = "KINOLOG_EVENTSTORE_BIN";
-const SUITES: &str = "deploy/embedded/eventstore/conformance";
 /// How long one client's suite may run, once everything is installed and built.
 const SECONDS_MAX: &str = "300";
 
@@ -38,22 +36,45 @@ enum Client {
     Python,
     Node,
     Rust,
+    Players,
 }
 
 impl Client {
-    const ALL: [Self; 3] = [Self::Python, Self::Node, Self::Rust];
+    const ALL: [Self; 4] = [Self::Python, Self::Node, Self::Rust, Self::Players];
+    const OF_EVENTSTORE: [Self; 3] = [Self::Python, Self::Node, Self::Rust];
 
     fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Node => "node",
             Self::Rust => "rust",
+            Self::Players => "players",
+        }
+    }
+
+    /// Where its suite is.
+    fn suite(self) -> PathBuf {
+        let folder = match self {
+            Self::Python | Self::Node | Self::Rust => "deploy/embedded/eventstore/conformance",
+            Self::Players => "deploy/kinolog/conformance",
+        };
+        root().join(folder).join(self.name())
+    }
+
+    /// The variable that names the executable to its suite, and the executable.
+    fn program(self) -> (&'static str, PathBuf) {
+        match self {
+            Self::Python | Self::Node | Self::Rust => (
+                "KINOLOG_EVENTSTORE_BIN",
+                programs::program(programs::EVENTSTORE, false),
+            ),
+            Self::Players => ("KINOLOG_BIN", programs::program("kinolog", false)),
         }
     }
 
     /// Installs or builds what the suite needs; how it is run then.
     fn prepare(self, folder: &Path) -> io::Result<Command> {
-        let suite = root().join(SUITES).join(self.name());
+        let suite = self.suite();
         match self {
             Self::Python => {
                 let python = python::with(folder, &[python::EVENTSTORE_CLIENT])?;
@@ -62,7 +83,7 @@ impl Client {
                 command.arg("-B").arg(suite.join("main.py"));
                 Ok(command)
             }
-            Self::Node => {
+            Self::Node | Self::Players => {
                 let modules = node_modules(&suite, folder)?;
                 let mut command = timed(Path::new("node"));
                 command.arg(suite.join("main.js")).env("NODE_PATH", modules);
@@ -73,16 +94,21 @@ impl Client {
     }
 }
 
-/// `cargo xtask conformance [eventstore] [--client NAME]`.
+/// `cargo xtask conformance [eventstore [--client NAME] | players]`.
 pub fn run(arguments: &[String]) -> io::Result<ExitCode> {
     let Some(clients) = chosen(arguments) else {
-        eprintln!("xtask: conformance [eventstore] [--client python|node|rust]");
+        eprintln!("xtask: conformance [eventstore [--client python|node|rust] | players]");
         return Ok(ExitCode::from(2));
     };
-    if let Some(cannot) = packages::for_conformance() {
+    let with_players = clients.contains(&Client::Players);
+    if let Some(cannot) = packages::for_conformance(with_players) {
         return Ok(cannot);
     }
-    if !programs::build_eventstore()? {
+    let built = match with_players {
+        true => programs::build(false)?,
+        false => programs::build_eventstore()?,
+    };
+    if !built {
         return Ok(ExitCode::FAILURE);
     }
     let mut sum = Sum::default();
@@ -92,7 +118,7 @@ pub fn run(arguments: &[String]) -> io::Result<ExitCode> {
     Ok(sum.finish())
 }
 
-/// All clients, against a node that is built already.
+/// All clients, against programs that are built already.
 pub fn all(sum: &mut Sum) {
     for client in Client::ALL {
         judge(client, sum);
@@ -101,12 +127,13 @@ pub fn all(sum: &mut Sum) {
 
 fn chosen(arguments: &[String]) -> Option<Vec<Client>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let rest = words.strip_prefix(&["eventstore"]).unwrap_or(&words);
-    match rest {
+    match words.as_slice() {
         [] => Some(Client::ALL.to_vec()),
-        ["--client", name] => {
-            let client = Client::ALL.into_iter().find(|it| it.name() == *name)?;
-            Some(vec![client])
+        ["eventstore"] => Some(Client::OF_EVENTSTORE.to_vec()),
+        ["players"] => Some(vec![Client::Players]),
+        ["eventstore", "--client", name] => {
+            let mut known = Client::OF_EVENTSTORE.into_iter();
+            Some(vec![known.find(|it| it.name() == *name)?])
         }
         _ => None,
     }
@@ -132,8 +159,9 @@ fn listen(client: Client, sum: &mut Sum) -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     let mut command = client.prepare(&folder)?;
     let said = folder.join("said.log");
+    let (variable, program) = client.program();
     let mut child = command
-        .env(NODE_BINARY, programs::program(programs::EVENTSTORE, false))
+        .env(variable, program)
         .current_dir(&folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -220,11 +248,13 @@ mod unit {
     #[test]
     fn one_client_may_be_named() {
         assert_eq!(chosen_of(&[]), Some(Client::ALL.to_vec()));
-        assert_eq!(chosen_of(&["eventstore"]), Some(Client::ALL.to_vec()));
+        let of_eventstore = Some(Client::OF_EVENTSTORE.to_vec());
+        assert_eq!(chosen_of(&["eventstore"]), of_eventstore);
         let node = chosen_of(&["eventstore", "--client", "node"]);
         assert_eq!(node, Some(vec![Client::Node]));
-        assert_eq!(chosen_of(&["--client", "rust"]), Some(vec![Client::Rust]));
-        assert_eq!(chosen_of(&["--client", "cobol"]), None);
+        assert_eq!(chosen_of(&["players"]), Some(vec![Client::Players]));
+        assert_eq!(chosen_of(&["eventstore", "--client", "cobol"]), None);
+        assert_eq!(chosen_of(&["players", "--client", "node"]), None);
         assert_eq!(chosen_of(&["objectstore"]), None);
     }
 }

@@ -7,7 +7,7 @@
 //! * Nothing asks: without the right to install, the list is printed and the exit code is 2.
 
 use std::{
-    env,
+    env, io,
     path::Path,
     process::{Command, ExitCode, Stdio},
 };
@@ -34,6 +34,9 @@ const TESTS: &[&str] = &["chromium", "python3", "python3-venv"];
 
 /// For the clients of a conformance suite.
 const CONFORMANCE: &[&str] = &["ca-certificates", "python3", "python3-venv"];
+
+/// What transcoding is measured against, and Python for what judges the pictures.
+const TRANSCODE_BENCH: &[&str] = &["ffmpeg", "x264", "python3", "python3-venv"];
 
 /// `$@` are the packages. Services stay off while it runs.
 const INSTALL: &str = r#"
@@ -79,9 +82,19 @@ pub fn for_tests() -> Option<ExitCode> {
     install(missing(&with_npm([PLATFORM, TESTS].concat())))
 }
 
-/// Installs what is missing to run the clients of a conformance suite.
-pub fn for_conformance() -> Option<ExitCode> {
-    install(missing(&with_npm(CONFORMANCE.to_vec())))
+/// Installs what is missing to run the clients of a conformance suite; players want a whole
+/// platform and a browser.
+pub fn for_conformance(with_players: bool) -> Option<ExitCode> {
+    let wanted = match with_players {
+        true => [PLATFORM, TESTS].concat(),
+        false => CONFORMANCE.to_vec(),
+    };
+    install(missing(&with_npm(wanted)))
+}
+
+/// Installs what is missing to measure transcoding.
+pub fn for_transcode_bench() -> Option<ExitCode> {
+    install(missing(&[PLATFORM, TRANSCODE_BENCH].concat()))
 }
 
 /// Debian's npm conflicts with a node that came from elsewhere.
@@ -114,11 +127,13 @@ fn install(missing: Vec<String>) -> Option<ExitCode> {
         eprintln!("    sudo apt-get install --no-install-recommends {list}");
         return Some(ExitCode::from(2));
     };
-    println!("installing {list}");
+    // Standard output belongs to the command that needs them.
+    eprintln!("installing {list}");
     let status = command
         .args(["sh", "-c", INSTALL, "install"])
         .args(&missing)
         .stdin(Stdio::null())
+        .stdout(io::stderr())
         .status();
     match status {
         Ok(status) if status.success() => None,

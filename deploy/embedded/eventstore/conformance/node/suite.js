@@ -1,13 +1,14 @@
 "use strict";
-// The checks of this client, spoken as TAP on standard output.
+// The checks of this client.
 //
-// A check is a sentence and a function that fails by throwing. Checks run one after the other, in
-// the order they are written, and share one node unless they start their own.
+// They run one after the other, in the order they are written, and share one node unless they
+// start their own.
 
 const assert = require("node:assert/strict");
 const { randomUUID } = require("node:crypto");
 const kurrentdb = require("@kurrent/kurrentdb-client");
 const { Node } = require("./node");
+const { judge, plan } = require("./tap");
 
 // No check waits longer than this.
 const SECONDS_MAX = 60;
@@ -84,47 +85,19 @@ async function fails(promise, kind) {
   throw new Error(`answered ${String(found)}, wanted ${kind.name}`);
 }
 
-// Also fails when nothing happens for too long, and when an error is thrown where nobody waits.
-function inTime(promise) {
-  let fail;
-  const failed = new Promise((_, reject) => (fail = reject));
-  const late = new Error(`the check took longer than ${SECONDS_MAX} s`);
-  const timer = setTimeout(() => fail(late), SECONDS_MAX * 1000);
-  process.on("uncaughtException", fail);
-  return Promise.race([promise, failed]).finally(() => {
-    clearTimeout(timer);
-    process.off("uncaughtException", fail);
-  });
-}
-
 // Whether all checks passed.
 async function run() {
-  console.log(`1..${checks.length}`);
+  plan(checks.length);
   const node = await Node.start();
   const client = connect(node);
   let passed = true;
   for (const [index, { sentence, run }] of checks.entries()) {
-    try {
-      await inTime(run({ node, client }));
-      console.log(`ok ${index + 1} - ${sentence}`);
-    } catch (error) {
-      passed = false;
-      console.log(`not ok ${index + 1} - ${sentence}`);
-      for (const line of reasons(error)) console.log(`# ${line}`);
-    }
+    const check = () => run({ node, client });
+    passed = (await judge(index + 1, sentence, SECONDS_MAX, check)) && passed;
   }
   await client.dispose();
   await node.remove();
   return passed;
-}
-
-// What went wrong, and the lines of ours that led there.
-function reasons(error) {
-  const lines = String(error.stack ?? error).split("\n");
-  const isFrame = (line) => line.trimStart().startsWith("at ");
-  const isOurs = (line) => line.includes("conformance") && !line.includes("node_modules");
-  const message = lines.filter((line) => !isFrame(line)).slice(0, 12);
-  return [...message, ...lines.filter((line) => isFrame(line) && isOurs(line))];
 }
 
 module.exports = {

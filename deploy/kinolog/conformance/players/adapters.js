@@ -1,0 +1,101 @@
+"use strict";
+// Three players behind one face: what a page asks of them, in each one's own words.
+//
+// open(video, url, { height, heightOf, fail }) loads a video: all of it at `height`, or each
+// segment at `heightOf(segment)`, or as the player itself decides. It answers with
+// { use(height), close() }; what ends the player for good goes to `fail`.
+
+const adapters = {
+  "hls.js": openHls,
+  shaka: openShaka,
+  dash: openDash,
+};
+
+async function openHls(video, url, { height, heightOf, fail }) {
+  // One segment ahead, so that the level is chosen before the next one is asked for.
+  const hls = new Hls(heightOf ? { maxBufferLength: 1.5, maxMaxBufferLength: 1.5 } : {});
+  const level = (height) => hls.levels.findIndex((level) => level.height === height);
+  hls.on(Hls.Events.ERROR, (_, data) => {
+    if (data.fatal) fail(`${data.type}: ${data.details}: ${data.error}`);
+  });
+  hls.on(Hls.Events.FRAG_BUFFERED, (_, { frag }) => {
+    if (heightOf && frag.type === "main" && frag.sn !== "initSegment") {
+      hls.loadLevel = level(heightOf(frag.sn + 1));
+    }
+  });
+  const parsed = new Promise((resolve) => hls.once(Hls.Events.MANIFEST_PARSED, resolve));
+  hls.attachMedia(video);
+  hls.loadSource(url);
+  await parsed;
+  const first = height ?? heightOf?.(0);
+  if (first) hls.loadLevel = level(first);
+  return {
+    use: (height) => (hls.currentLevel = level(height)),
+    close: () => hls.destroy(),
+  };
+}
+
+async function openShaka(video, url, { height, heightOf, fail }) {
+  shaka.polyfill.installAll();
+  const player = new shaka.Player();
+  player.addEventListener("error", ({ detail }) => {
+    if (detail.severity === shaka.util.Error.Severity.CRITICAL) fail(`shaka: ${detail.message}`);
+  });
+  await player.attach(video);
+  const first = height ?? heightOf?.(0);
+  if (first) {
+    const restrictions = { minHeight: first, maxHeight: first };
+    player.configure({ abr: { enabled: false, restrictions } });
+  }
+  const use = (height, clear) => {
+    const track = player.getVariantTracks().find((track) => track.height === height);
+    player.selectVariantTrack(track, clear);
+  };
+  if (heightOf) {
+    player.configure({ streaming: { segmentPrefetchLimit: 0 } });
+    let segment = 0;
+    player.addEventListener("segmentappended", ({ contentType }) => {
+      if (contentType === "video") use(heightOf(++segment), false);
+    });
+  }
+  await player.load(url);
+  return { use: (height) => use(height, true), close: () => player.destroy() };
+}
+
+async function openDash(video, url, { height, heightOf, fail }) {
+  const player = dashjs.MediaPlayer().create();
+  const { events } = dashjs.MediaPlayer;
+  player.on(events.ERROR, ({ error }) => fail(`dash.js: ${error.message ?? error}`));
+  // One segment ahead, so that the representation is chosen before the next one is asked for.
+  const ahead = heightOf ? { bufferTimeDefault: 1.5, bufferTimeAtTopQuality: 1.5 } : {};
+  player.updateSettings({
+    streaming: {
+      abr: {
+        autoSwitchBitrate: { video: height === undefined && !heightOf },
+        // The highest.
+        initialBitrate: { video: 1_000_000 },
+      },
+      buffer: { fastSwitchEnabled: false, bufferToKeep: 600, ...ahead },
+    },
+  });
+  const use = (height, clear = false) => {
+    const index = player
+      .getRepresentationsByType("video")
+      .findIndex((representation) => representation.height === height);
+    player.setRepresentationForTypeByIndex("video", index, clear);
+  };
+  if (height) player.registerCustomCapabilitiesFilter((it) => !it.height || it.height === height);
+  player.initialize();
+  player.attachView(video);
+  if (heightOf) {
+    player.on(events.FRAGMENT_LOADING_COMPLETED, ({ request }) => {
+      if (request.mediaType === "video" && request.type === "MediaSegment") {
+        use(heightOf(request.index + 1));
+      }
+    });
+  }
+  const loaded = new Promise((resolve) => player.on(events.STREAM_INITIALIZED, resolve));
+  player.attachSource(url);
+  await loaded;
+  return { use: (height) => use(height, true), close: () => player.destroy() };
+}
