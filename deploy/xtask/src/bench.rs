@@ -3,35 +3,106 @@
 //! Standard output has one JSON object per figure on a line of its own, and nothing else;
 //! what is going on is said on standard error.
 
-use std::{io, process::ExitCode};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
 
-use crate::programs;
+use crate::{packages, programs, python, root};
 
-/// What can be measured: a name, and the package whose bench of that name measures it.
-const BENCHES: [(&str, &str); 1] = [("eventstore", "kinolog-eventstore")];
+/// A player's eye for comparing what was encoded: an ffmpeg with libvmaf, which Debian's has not.
+const VMAF: &str = "imageio-ffmpeg==0.8.0";
+/// What is processed if no file is named, where it is.
+const MEDIA: &str = "../shared/media/mixed-60s.mp4";
+
+#[derive(Clone, Copy)]
+enum Bench {
+    Eventstore,
+    Transcode,
+}
+
+impl Bench {
+    const ALL: [Self; 2] = [Self::Eventstore, Self::Transcode];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Eventstore => "eventstore",
+            Self::Transcode => "transcode",
+        }
+    }
+
+    /// Whose bench of that name measures it.
+    fn package(self) -> &'static str {
+        match self {
+            Self::Eventstore => "kinolog-eventstore",
+            Self::Transcode => "kinolog",
+        }
+    }
+}
 
 /// Runs one bench; what follows its name is for the bench.
 pub fn run(arguments: &[String]) -> io::Result<ExitCode> {
     let Some((name, rest)) = arguments.split_first() else {
         return Err(io::Error::other(format!("bench what? {}", known())));
     };
-    let Some((bench, package)) = BENCHES.iter().find(|(bench, _)| bench == name) else {
+    let Some(bench) = Bench::ALL.into_iter().find(|bench| bench.name() == name) else {
         return Err(io::Error::other(format!(
             "there is no bench `{name}`; {}",
             known()
         )));
     };
-    let status = programs::cargo()
-        .args(["bench", "--package", package, "--bench", bench, "--"])
-        .args(rest)
-        .status()?;
-    Ok(match status.success() {
+    let mut cargo = programs::cargo();
+    cargo
+        .args([
+            "bench",
+            "--package",
+            bench.package(),
+            "--bench",
+            bench.name(),
+        ])
+        .arg("--")
+        .args(rest);
+    if let Bench::Transcode = bench {
+        if let Some(cannot) = packages::for_transcode_bench() {
+            return Ok(cannot);
+        }
+        if !programs::build(true)? {
+            return Ok(ExitCode::FAILURE);
+        }
+        prepare_transcode(&mut cargo)?;
+    }
+    Ok(match cargo.status()?.success() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
 }
 
+/// Says where the bench finds what it does not bring itself.
+fn prepare_transcode(cargo: &mut Command) -> io::Result<()> {
+    let media = root().join(MEDIA);
+    if media.is_file() {
+        cargo.env("KINOLOG_BENCH_FILE", media);
+    }
+    // Cargo runs a bench in the folder of its package: a name given here is meant from here.
+    cargo.env("KINOLOG_BENCH_FROM", env::current_dir()?);
+    cargo.env("KINOLOG_BENCH_VMAF", vmaf()?);
+    Ok(())
+}
+
+fn vmaf() -> io::Result<PathBuf> {
+    let folder = programs::target().join("bench").join("python");
+    let python = python::with(&folder, &[VMAF])?;
+    let ask = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())";
+    let answer = Command::new(python).args(["-c", ask]).output()?;
+    let path = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    if !answer.status.success() || !Path::new(&path).is_file() {
+        return Err(io::Error::other(format!("{VMAF} brings no ffmpeg")));
+    }
+    Ok(PathBuf::from(path))
+}
+
 fn known() -> String {
-    let names: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = Bench::ALL.iter().map(|bench| bench.name()).collect();
     format!("there is {}", names.join(", "))
 }

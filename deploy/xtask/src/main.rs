@@ -30,14 +30,16 @@ cargo xtask COMMAND
   demo [FILE]    the whole path with one file (none: a generated clip), checked to its end
   test           everything needed to run all tests, all tests, and the checks
   check          the checks alone: fmt, clippy, docs, tidy, schema and sqlx snapshots
-  conformance [eventstore] [--client python|node|rust]
-                 official clients, none of them ours, against the embedded event store
+  conformance [eventstore [--client python|node|rust] | players]
+                 clients that are none of ours: of EventStoreDB against the embedded event
+                 store, hls.js, Shaka and dash.js against a whole platform
   fuzz [TARGET] [--seconds 60] [--keep]
                  throw bytes at what reads bytes in the embedded event store; a minute each
   readme         run the snippets of README.md against a fresh platform
   tidy [--root DIR]
                  check the invariants of the architecture
-  bench NAME     measure: one JSON object per figure on standard output (`bench NAME --help`)
+  bench eventstore|transcode [FILE] [--quick] [--figure NAME]
+                 measure: one JSON object per figure on standard output (`bench NAME --help`)
   schema         write schema.graphql anew
   sqlx [--check] write the descriptions of all SQL queries anew, or check them
 ";

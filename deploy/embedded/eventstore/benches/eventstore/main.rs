@@ -78,7 +78,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(cli: &Cli) -> anyhow::Result<()> {
-    let report = Report { quick: cli.quick };
+    let report = Report {
+        bench: "eventstore",
+        quick: cli.quick,
+    };
     let wanted: Vec<Figure> = Figure::value_variants()
         .iter()
         .copied()

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 pub struct Report {
+    pub bench: &'static str,
     pub quick: bool,
 }
 
@@ -39,7 +40,7 @@ impl Report {
             Bar::ValueAtMost(most) => (format!("<= {most} {}", figure.unit), value <= most),
         };
         let mut line = json!({
-            "bench": "eventstore",
+            "bench": self.bench,
             "figure": figure.name,
             "value": rounded(value),
             "unit": figure.unit,
