@@ -53,7 +53,7 @@ pub(super) fn into_ladder(ladder: &mut [Rendition], video: &VideoTrack) {
 /// The rendition of a sound that is passed through.
 pub(super) fn sound(audio: &AudioTrack) -> Option<Rendition> {
     let encoded = ladder::audio();
-    audio.as_is.then(|| Rendition {
+    audio.as_is.then_some(Rendition {
         id: encoded.id,
         bitrate_kbps: match audio.bitrate_kbps {
             0 => encoded.bitrate_kbps,

@@ -86,9 +86,10 @@ fn audio_problem(source: &Counted, found: &Played, rate: u32) -> Option<String> 
         ));
     }
     let duration_ms = expected * 1000 / u64::from(rate.max(1));
-    let frame_ms = AAC_FRAME * 1000 / u64::from(rate.max(1)) + 1;
+    // Segments are of whole frames: one more before the first sound, and one behind the last.
+    let frames_ms = 2 * AAC_FRAME * 1000 / u64::from(rate.max(1)) + 1;
     let listed = found.listed_ms;
-    (listed.abs_diff(duration_ms) > frame_ms)
+    (listed.abs_diff(duration_ms) > frames_ms)
         .then(|| format!("{} lists {listed} ms instead of {duration_ms}", found.name))
 }
 
