@@ -4,9 +4,12 @@
 //!
 //! * Only renditions of the task are taken, and their segments in order.
 //! * A segment that an earlier attempt published is let go.
+//! * A frame is read when there is room for it: what is on its way to the store is bounded in
+//!   bytes, and the child waits.
 //! * Segments have the numbers they have in the whole film, those of a chunk too.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, bail, ensure};
@@ -16,11 +19,11 @@ use protocol::task::Spec;
 use protocol::{FinishRequest, Init, Segment, Task};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::attempt::Life;
 use crate::failure::Failure;
-use crate::outputs::{self, Made};
+use crate::outputs::{self, Held, Made};
 use crate::wire::{self, Head};
 
 /// Which segments of a rendition may come.
@@ -80,14 +83,15 @@ pub(crate) enum Last {
 /// Takes the child's frames until its last word, or until it hangs up.
 pub(crate) async fn frames(
     mut output: UnixStream,
-    made: mpsc::Sender<Made>,
+    made: mpsc::Sender<Held>,
     life: &Life,
     permille: &AtomicU32,
     mut wanted: HashMap<String, Wanted>,
 ) -> Last {
     let mut units_seen = 0;
+    let room = Arc::new(Semaphore::new(outputs::BYTES_MAX));
     loop {
-        let (head, body) = match frame(&mut output).await {
+        let (head, body, room) = match frame(&mut output, &room).await {
             Ok(Some(frame)) => frame,
             Ok(None) => return Last::Nothing,
             Err(error) => return Last::Nonsense(format!("{error:#}")),
@@ -122,7 +126,7 @@ pub(crate) async fn frames(
         match object {
             Ok(Some(object)) => {
                 // A closed channel means that storing failed, and storing says why.
-                if made.send(object).await.is_err() {
+                if made.send((object, room)).await.is_err() {
                     return Last::Nothing;
                 }
                 life.note();
@@ -133,7 +137,11 @@ pub(crate) async fn frames(
     }
 }
 
-async fn frame(output: &mut UnixStream) -> anyhow::Result<Option<(Head, Bytes)>> {
+/// One frame; its body is read when there is room for it.
+async fn frame(
+    output: &mut UnixStream,
+    room: &Arc<Semaphore>,
+) -> anyhow::Result<Option<(Head, Bytes, OwnedSemaphorePermit)>> {
     let mut start = [0u8; 8];
     if output.read_exact(&mut start).await.is_err() {
         return Ok(None);
@@ -143,6 +151,7 @@ async fn frame(output: &mut UnixStream) -> anyhow::Result<Option<(Head, Bytes)>>
         head_len <= wire::HEAD_BYTES_MAX && body_len <= wire::BODY_BYTES_MAX,
         "a frame larger than allowed"
     );
+    let room = Arc::clone(room).acquire_many_owned(body_len).await?;
     let mut head = vec![0u8; head_len as usize];
     let mut body = vec![0u8; body_len as usize];
     let read = async {
@@ -153,7 +162,7 @@ async fn frame(output: &mut UnixStream) -> anyhow::Result<Option<(Head, Bytes)>>
         return Ok(None);
     }
     let head = serde_json::from_slice(&head).context("a frame that is no JSON")?;
-    Ok(Some((head, body.into())))
+    Ok(Some((head, body.into(), room)))
 }
 
 /// What to store of this frame; nothing of a segment that is already published.
@@ -214,5 +223,31 @@ fn object(
         Head::Progress { .. } | Head::Done | Head::Failed { .. } | Head::Findings { .. } => {
             bail!("not an object")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_frame_takes_up_room_until_it_is_let_go() {
+        let (mut child, mut parent) = UnixStream::pair().unwrap();
+        let mut said = vec![];
+        let head = Head::Poster {
+            width: 1,
+            height: 1,
+        };
+        wire::write_frame(&mut said, &head, &[7; 8]).unwrap();
+        child.write_all(&said).await.unwrap();
+
+        let room = Arc::new(Semaphore::new(10));
+        let (told, body, held) = frame(&mut parent, &room).await.unwrap().unwrap();
+        assert_eq!((told, body.len()), (head, 8));
+        assert_eq!(room.available_permits(), 2, "the next one of 3 bytes waits");
+        drop(held);
+        assert_eq!(room.available_permits(), 10);
     }
 }

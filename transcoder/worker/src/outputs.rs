@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * Nothing touches a disk; at most [`PARALLEL`] objects are in memory on their way.
+//! * Nothing touches a disk; at most [`BYTES_MAX`] are in memory on their way, and at most
+//!   [`PARALLEL`] objects at once.
 //! * Objects are create-only and their names belong to this attempt: one that is already
 //!   there was stored by us, by a PUT whose answer was lost.
 //! * Segments of a rendition are published in order, each after it is stored.
@@ -14,17 +15,23 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use protocol::{Init, Lease, OutputFile, Presigned, PublishRequest, Segment};
 use reqwest::StatusCode;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::failure::{Code, Failure};
 use crate::link::{Link, LinkError, first_pause, longer};
+use crate::wire;
 
 const PARALLEL: usize = 4;
+/// Bytes of objects on their way from the child to the store: two of the largest.
+pub(crate) const BYTES_MAX: usize = 2 * wire::BODY_BYTES_MAX as usize;
 /// Segments of one publish call; the conductor takes 64.
 const BATCH_MAX: usize = 16;
 const PUT_WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// An object, and the room its bytes take up until it is stored.
+pub(crate) type Held = (Made, OwnedSemaphorePermit);
 
 /// One object the child made.
 pub(crate) enum Made {
@@ -101,7 +108,7 @@ pub(crate) struct Outputs {
 
 impl Outputs {
     /// Stores and publishes all that comes, until the channel closes.
-    pub(crate) async fn store_all(self, made: mpsc::Receiver<Made>) -> Result<(), OutputError> {
+    pub(crate) async fn store_all(self, made: mpsc::Receiver<Held>) -> Result<(), OutputError> {
         let (done, stored) = mpsc::channel(BATCH_MAX);
         // Neither waits for the other's answers: objects are stored while others are published.
         let storing = self.store_in_order(made, done);
@@ -111,11 +118,11 @@ impl Outputs {
 
     async fn store_in_order(
         &self,
-        made: mpsc::Receiver<Made>,
+        made: mpsc::Receiver<Held>,
         done: mpsc::Sender<Stored>,
     ) -> Result<(), OutputError> {
         let stored = ReceiverStream::new(made)
-            .map(|made| self.store(made))
+            .map(|(made, room)| self.store(made, room))
             .buffered(PARALLEL);
         let mut stored = std::pin::pin!(stored);
         while let Some(object) = stored.next().await {
@@ -182,7 +189,7 @@ impl Outputs {
     }
 
     /// Stores an object, and lets its bytes go.
-    async fn store(&self, made: Made) -> Result<Stored, OutputError> {
+    async fn store(&self, made: Made, _room: OwnedSemaphorePermit) -> Result<Stored, OutputError> {
         match made {
             Made::Init {
                 rendition,
