@@ -23,8 +23,7 @@ use super::index::{Edit, Entry, Index, Track};
 use super::source_element::SourceLink;
 use crate::failure::Failure;
 use crate::wire;
-use survey::Key;
-pub(crate) use survey::Survey;
+use survey::{Key, Survey};
 
 /// Cuts are at least so far apart, in seconds: shorter segments cost more requests than they help.
 const GAP_SECONDS_MIN: i64 = 2;

@@ -10,7 +10,8 @@
 //!   lengths in each of its samples add up: what is damaged is refused, not published.
 //! * Sound frames belong to the segment they begin in. In front of the first sound to be heard
 //!   stay the frames that a decoder needs to make it; the init segment takes them back.
-//! * Every sample is known to lie within the file before the first one is read.
+//! * A sample is known to lie within the file before it is read. That all do is what the probe
+//!   has seen: to see it again would make the first segment of a long film wait.
 //! * Picture and sound of one stretch of the film are read together, each byte once. Memory:
 //!   the index, one segment of each, and one read ([`crate::wire::READ_BYTES_MAX`]).
 //! * What is published already is passed over, not read.

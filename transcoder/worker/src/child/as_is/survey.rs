@@ -18,7 +18,7 @@ pub(super) struct Key {
 }
 
 #[derive(Debug)]
-pub(crate) struct Survey {
+pub(super) struct Survey {
     count: u32,
     /// Durations of all but the last sample; of the only one.
     pub(super) shortest: u32,
@@ -30,8 +30,6 @@ pub(crate) struct Survey {
     shown_last: i64,
     pub(super) shown_end: i64,
     pub(super) bytes: u64,
-    /// The least that a sample is shown after it is decoded.
-    pub(crate) shift_min: i32,
     pub(super) is_reordered: bool,
     has_empty: bool,
     /// When the first sample that the file does not have is decoded.
@@ -41,7 +39,7 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// `None`: the index contradicts itself. A sample behind the end of the file is a failure.
-    pub(crate) fn of(track: &Track, file_bytes: u64) -> Result<Option<Survey>, Failure> {
+    pub(super) fn of(track: &Track, file_bytes: u64) -> Result<Option<Survey>, Failure> {
         let mut walk = track.samples.walk();
         let Some(first) = walk.next() else {
             return Ok(None);
@@ -71,7 +69,6 @@ impl Survey {
             shown_last: i64::MIN,
             shown_end: i64::MIN,
             bytes: 0,
-            shift_min: first.shift,
             is_reordered: false,
             has_empty: false,
             lost_from: None,
@@ -104,7 +101,6 @@ impl Survey {
         self.shown_last = self.shown_last.max(shown);
         self.shown_end = self.shown_end.max(shown + i64::from(sample.duration));
         self.bytes += u64::from(sample.size);
-        self.shift_min = self.shift_min.min(sample.shift);
         self.is_reordered |= sample.shift != 0;
         self.has_empty |= sample.size == 0;
     }

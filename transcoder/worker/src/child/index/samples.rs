@@ -106,6 +106,13 @@ impl Samples {
         runs.filter_map(run).fold(0, u64::saturating_add)
     }
 
+    /// The least that a sample is shown after it is decoded.
+    pub(crate) fn shift_min(&self) -> i32 {
+        let shifts = self.shifts.chunks_exact(8);
+        let least = shifts.filter_map(|row| Some(be32(row, 4)? as i32)).min();
+        least.unwrap_or(0)
+    }
+
     pub(crate) fn walk(&self) -> Walk<'_> {
         Walk {
             table: self,

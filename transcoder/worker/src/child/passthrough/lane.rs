@@ -1,11 +1,10 @@
 //! One track on its way: cut into segments, checked, described.
 
-use std::iter::Peekable;
-
 use protocol::PassthroughTarget;
 
-use super::super::as_is::{SEGMENT_BYTES_MAX, Survey};
+use super::super::as_is::SEGMENT_BYTES_MAX;
 use super::super::cmaf::{self, Medium};
+use super::super::coverage::truncated;
 use super::super::index::aac::{Aac, FRAME_SAMPLES};
 use super::super::index::avc::Avc;
 use super::super::index::{Sample, Track, Walk};
@@ -33,7 +32,10 @@ pub(super) struct Lane<'a> {
     pub(super) published: u32,
     medium: Medium<'a>,
     track: &'a Track,
-    walk: Peekable<Walk<'a>>,
+    file_bytes: u64,
+    walk: Walk<'a>,
+    /// What the walk is at.
+    ahead: Option<Sample>,
     /// What makes every composition offset 0 or more.
     shift: i32,
     /// When, after the first sample's decode time, the film begins.
@@ -51,13 +53,9 @@ impl<'a> Lane<'a> {
         avc: &'a Avc,
         file_bytes: u64,
     ) -> Result<Self, Failure> {
-        let survey = survey(track, file_bytes)?;
-        let shift = survey
-            .shift_min
-            .min(0)
-            .checked_neg()
-            .ok_or_else(unplanned)?;
-        let lane = Lane::new(target, track, Medium::Picture(avc));
+        let least = track.samples.shift_min().min(0);
+        let shift = least.checked_neg().ok_or_else(unplanned)?;
+        let lane = Lane::new(target, track, Medium::Picture(avc), file_bytes)?;
         let origin = track.origin().ok_or_else(unplanned)?;
         let begin = origin.checked_add(u64::from(shift.unsigned_abs()));
         Ok(Lane {
@@ -75,32 +73,54 @@ impl<'a> Lane<'a> {
         aac: &'a Aac,
         file_bytes: u64,
     ) -> Result<Self, Failure> {
-        survey(track, file_bytes)?;
-        let mut lane = Lane::new(target, track, Medium::Sound(aac));
+        let mut lane = Lane::new(target, track, Medium::Sound(aac), file_bytes)?;
         let origin = track.origin().ok_or_else(unplanned)?;
         let kept_from = origin.saturating_sub(FRAMES_BEFORE * u64::from(FRAME_SAMPLES));
-        let is_before = |sample: &Sample| sample.time < kept_from;
-        while lane.walk.next_if(is_before).is_some() {}
-        let first = lane.walk.peek().ok_or_else(unplanned)?.time;
+        while lane.ahead.is_some_and(|sample| sample.time < kept_from) {
+            lane.advance()?;
+        }
+        let first = lane.ahead.ok_or_else(unplanned)?.time;
         // A frame that begins a little late, by a camera's clock, may be the first.
         let begin = u32::try_from(origin.saturating_sub(first));
         lane.begin = begin.map_err(|_| unplanned())?;
         Ok(lane)
     }
 
-    fn new(target: &PassthroughTarget, track: &'a Track, medium: Medium<'a>) -> Self {
-        Lane {
+    fn new(
+        target: &PassthroughTarget,
+        track: &'a Track,
+        medium: Medium<'a>,
+        file_bytes: u64,
+    ) -> Result<Self, Failure> {
+        let mut lane = Lane {
             rendition: target.rendition.clone(),
             published: target.published,
             medium,
             track,
-            walk: track.samples.walk().peekable(),
+            file_bytes,
+            walk: track.samples.walk(),
+            ahead: None,
             shift: 0,
             begin: 0,
             is_described: false,
             next: 0,
             time: 0,
             samples: 0,
+        };
+        lane.advance()?;
+        Ok(lane)
+    }
+
+    /// Goes on to the next sample; refuses one that the file does not have.
+    fn advance(&mut self) -> Result<(), Failure> {
+        self.ahead = self.walk.next();
+        match self.ahead {
+            Some(sample) if sample.end() > self.file_bytes => {
+                let declared_ns = self.track.to_ns(self.track.samples.duration());
+                Err(truncated(declared_ns, self.track.to_ns(sample.time)))
+            }
+            None if !self.walk.is_whole() => Err(corrupt("its index contradicts itself")),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -122,12 +142,13 @@ impl<'a> Lane<'a> {
     pub(super) fn cut(&mut self, until_us: Option<u64>) -> Result<Option<Segment>, Failure> {
         let mut samples: Vec<Sample> = vec![];
         let mut bytes = 0u64;
-        while let Some(sample) = self.walk.peek().copied() {
+        while let Some(sample) = self.ahead {
             if !samples.is_empty() && self.is_next(&sample, until_us)? {
                 break;
             }
             bytes += u64::from(sample.size);
-            samples.extend(self.walk.next());
+            samples.push(sample);
+            self.advance()?;
             if bytes > SEGMENT_BYTES_MAX {
                 return Err(unplanned());
             }
@@ -212,8 +233,4 @@ impl<'a> Lane<'a> {
         };
         Ok(Some((head, bytes)))
     }
-}
-
-fn survey(track: &Track, file_bytes: u64) -> Result<Survey, Failure> {
-    Survey::of(track, file_bytes)?.ok_or_else(unplanned)
 }
