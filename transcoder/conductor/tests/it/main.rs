@@ -1,5 +1,6 @@
 //! The conductor from outside: its gRPC port, the log, the object store, PostgreSQL.
 
+mod chunks;
 mod crashes;
 mod deletion;
 mod faults;

@@ -217,7 +217,7 @@ impl Worker {
             .await
     }
 
-    async fn make_init(&self, lease: &Lease, rendition: &str) -> Result<Init, Status> {
+    pub async fn make_init(&self, lease: &Lease, rendition: &str) -> Result<Init, Status> {
         let name = format!("{rendition}-init.mp4");
         Ok(Init {
             size_bytes: self.store(lease, &name).await?,
