@@ -73,17 +73,19 @@ async fn deleted_read_models_come_back_the_same() {
     assert_eq!(without_addresses(&before), without_addresses(&after));
 }
 
-/// Counting follows the log by itself: waits until both views are there.
+/// Read models follow the log by themselves: waits until the views and the new words are in all.
 async fn answers_once_viewed(client: &Client, video: &str, views: u64) -> Value {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let found = answers(client, video).await;
-        if found["video"]["views"] == views && found["search"]["totalCount"] == 1 {
+        let is_described = found["video"]["description"] == "Green light.";
+        let is_found = found["search"]["totalCount"] == 1;
+        if is_described && is_found && found["video"]["views"] == views {
             return found;
         }
         assert!(
             Instant::now() < deadline,
-            "the views are not counted: {found}"
+            "the views or the words are not there: {found}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
