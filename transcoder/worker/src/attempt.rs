@@ -5,6 +5,7 @@
 //! * Exactly one end is reported, and none after the lease is lost.
 //! * "Done" is reported only after every output is stored and published.
 //! * A child that shows no sign of life for the stall time is killed, group and all.
+//! * A child that uses more memory than it may is killed, group and all.
 //! * No attempt goes on for ever: signs of life are the child's word, its deadline is ours.
 
 use std::os::unix::process::ExitStatusExt;
@@ -30,6 +31,7 @@ use crate::frames::{Last, frames, wanted};
 use crate::launch::{Launched, Launcher};
 use crate::lease;
 use crate::link::Link;
+use crate::memory;
 use crate::outputs::{self, OutputError, Outputs};
 use crate::source::{self, SourceReader};
 
@@ -238,8 +240,15 @@ async fn work(
     let messages = AbortOnDropHandle::new(tokio::spawn(messages_of(messages)));
     let conversation = async { tokio::join!(frames, stored) };
 
+    let process = launched.child.id().context("the child has no id")?;
+    let grown = memory::exceeded(process, launched.resident_bytes_max);
+
     tokio::select! {
         biased;
+        used = grown => {
+            launched.kill();
+            Ok(too_large(used, launched.resident_bytes_max))
+        }
         failure = refused(source_read) => {
             launched.kill();
             Ok(Outcome::Failed(failure))
@@ -271,6 +280,18 @@ fn stalled(what: &str, after: Duration) -> Outcome {
     let seconds = after.as_secs();
     let message = format!("the file could not be processed: {what} for {seconds} s");
     Outcome::Failed(Failure::new(Code::ProcessingStalled, message))
+}
+
+fn too_large(used: u64, allowed: u64) -> Outcome {
+    let (used, allowed) = (used >> 20, allowed >> 20);
+    tracing::warn!(
+        used_mib = used,
+        allowed_mib = allowed,
+        "the child used {used} MiB"
+    );
+    let message =
+        format!("the file needs more memory than the {allowed} MiB that the worker has for it");
+    Outcome::Failed(Failure::new(Code::ProcessingOutOfResources, message))
 }
 
 /// Our ends of the child's descriptors.

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
+use crate::memory::RESIDENT_BYTES_MAX;
 use crate::wire::{OUTPUT_FD, SOURCE_FD};
 
 /// Descriptors from here on are out of the way of those we place.
@@ -28,11 +29,14 @@ const SPARE_FD: i32 = 20;
 pub struct Launcher {
     program: PathBuf,
     registry: PathBuf,
+    resident_bytes_max: u64,
 }
 
 /// A running child and our ends of its descriptors.
 pub struct Launched {
     pub child: Child,
+    /// The resident memory it may have.
+    pub resident_bytes_max: u64,
     pub source: Option<UnixStream>,
     pub output: Option<UnixStream>,
     group: Pid,
@@ -61,7 +65,11 @@ impl Launcher {
 
     /// Starts another program as the child.
     pub fn of(program: PathBuf, registry: PathBuf) -> anyhow::Result<Self> {
-        let launcher = Launcher { program, registry };
+        let launcher = Launcher {
+            program,
+            registry,
+            resident_bytes_max: RESIDENT_BYTES_MAX,
+        };
         let warmed = std::process::Command::new(&launcher.program)
             .arg("warm-registry")
             .env("GST_REGISTRY", &launcher.registry)
@@ -71,6 +79,15 @@ impl Launcher {
             .context("failed to warm the plugin registry")?;
         ensure!(warmed.success(), "failed to warm the plugin registry");
         Ok(launcher)
+    }
+
+    /// The same, with another limit on the memory that a child really uses.
+    #[must_use]
+    pub fn with_memory(self, resident_bytes_max: u64) -> Self {
+        Launcher {
+            resident_bytes_max,
+            ..self
+        }
     }
 
     /// Starts a child.
@@ -110,6 +127,7 @@ impl Launcher {
         let id = child.id().context("the child ended before it began")?;
         Ok(Launched {
             child,
+            resident_bytes_max: self.resident_bytes_max,
             source: Some(source),
             output: Some(output),
             group: Pid::from_raw(i32::try_from(id).context("an impossible process id")?),

@@ -19,6 +19,7 @@ pub mod failure;
 pub mod fragment;
 pub mod launch;
 pub mod link;
+pub mod memory;
 pub mod wire;
 
 mod frames;

@@ -10,6 +10,7 @@ use kinolog_worker::attempt::Patience;
 use kinolog_worker::claim::{self, Settings};
 use kinolog_worker::launch::Launcher;
 use kinolog_worker::link::Link;
+use kinolog_worker::memory::RESIDENT_BYTES_MAX;
 use kinolog_worker::{check, child, clip, count};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -51,6 +52,14 @@ struct Worker {
     /// A child that shows no progress for so long is stopped.
     #[arg(long, env = "KINOLOG_WORKER_STALL_SECONDS", default_value_t = 60)]
     stall_seconds: u64,
+    /// A child that really uses more memory is stopped.
+    #[arg(
+        long,
+        env = "KINOLOG_WORKER_CHILD_MEMORY_MIB",
+        default_value_t = RESIDENT_BYTES_MAX >> 20,
+        value_parser = clap::value_parser!(u64).range(16..=1 << 20)
+    )]
+    child_memory_mib: u64,
 }
 
 #[derive(Subcommand)]
@@ -121,7 +130,7 @@ fn done(outcome: anyhow::Result<()>) -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let registry = registry(&cli.worker)?;
-    let launcher = Launcher::new(registry)?;
+    let launcher = Launcher::new(registry)?.with_memory(cli.worker.child_memory_mib << 20);
     if let Some(Command::Check { sandbox }) = cli.command {
         return check::run(&launcher, sandbox).await;
     }

@@ -41,6 +41,10 @@ impl Default for Part {
     }
 }
 
+/// The fastest film that is taken, and how much longer than declared it may be.
+const PICTURES_PER_SECOND_MAX: u64 = 120;
+const PICTURES_SLACK_S: u64 = 10;
+
 /// How far the demuxer got, on any track and on the one that is decoded.
 #[derive(Default)]
 pub(crate) struct Coverage {
@@ -112,6 +116,21 @@ impl Coverage {
     /// Grows as long as anything comes out of the decoder.
     pub(crate) fn passed(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
+    }
+
+    /// Refuses to go on with more pictures than any film of this length has: a small file can
+    /// hold enough of them to be decoded for ever.
+    pub(crate) fn is_bounded(&self, declared_ms: u64) -> Result<(), Failure> {
+        let seconds = declared_ms.div_ceil(1000).saturating_add(PICTURES_SLACK_S);
+        let pictures = self.passed();
+        if pictures <= seconds.saturating_mul(PICTURES_PER_SECOND_MAX) {
+            return Ok(());
+        }
+        let message = format!(
+            "the file is damaged: more than {pictures} pictures in {:.1} s",
+            declared_ms as f64 / 1000.0
+        );
+        Err(Failure::new(Code::SourceCorrupt, message))
     }
 
     /// How much of the part is decoded, of a film that lasts so long.
@@ -211,6 +230,16 @@ mod tests {
     }
 
     const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn more_pictures_than_a_film_of_that_length_has_are_refused() {
+        let coverage = coverage(S, S, S);
+        coverage.passed.store(11 * 120, Ordering::Relaxed);
+        assert_eq!(coverage.is_bounded(1000), Ok(()));
+        coverage.passed.store(11 * 120 + 1, Ordering::Relaxed);
+        let failure = coverage.is_bounded(1000).unwrap_err();
+        assert_eq!(failure.code, Code::SourceCorrupt);
+    }
 
     #[test]
     fn less_than_declared_is_truncated() {

@@ -78,7 +78,8 @@ pub(crate) fn movie(link: &SourceLink) -> Result<Movie, Failure> {
         }
         let end = at.saturating_add(size);
         if end > link.size {
-            return Err(cut_off(end, link.size));
+            let found = movie.as_ref().and_then(|movie| found(movie, link.size));
+            return Err(found.unwrap_or_else(|| cut_off(end, link.size)));
         }
         if kind == b"moov" && size <= INDEX_BYTES_MAX {
             let bytes = read_all(link, at + 8, size - 8)?;
@@ -94,6 +95,19 @@ pub(crate) fn movie(link: &SourceLink) -> Result<Movie, Failure> {
             "the file is incomplete: its index is missing",
         )
     })
+}
+
+/// How much of a movie whose index came first is there, where a file ends after so many bytes.
+fn found(movie: &Movie, bytes: u64) -> Option<Failure> {
+    let index = movie.index.as_ref()?;
+    let tracks = || index.video.iter().chain(&index.audio);
+    let declared_ns = tracks().map(|track| track.to_ns(track.samples.duration()));
+    let found_ns = tracks().map(|track| {
+        let missing = track.samples.walk().find(|sample| sample.end() > bytes);
+        let until = missing.map_or(track.samples.duration(), |sample| sample.time);
+        track.to_ns(until)
+    });
+    Some(truncated(declared_ns.max()?, found_ns.max()?))
 }
 
 fn read_all(link: &SourceLink, from: u64, length: u64) -> Result<Vec<u8>, Failure> {

@@ -130,6 +130,7 @@ pub(crate) fn is_raw(caps: &gst::CapsRef) -> bool {
 pub(crate) struct FrontEnd {
     pub(crate) pipeline: gst::Pipeline,
     pub(crate) coverage: Arc<Coverage>,
+    wanted: Kind,
     trouble: Trouble,
     connected: Arc<AtomicBool>,
     codec: Arc<Mutex<String>>,
@@ -188,6 +189,7 @@ impl FrontEnd {
         let front = FrontEnd {
             pipeline,
             coverage,
+            wanted,
             trouble,
             connected: Arc::default(),
             codec: Arc::default(),
@@ -268,6 +270,9 @@ impl FrontEnd {
                 Some(_) => break,
                 None => {}
             }
+            if self.wanted == Kind::Video {
+                self.coverage.is_bounded(duration_ms)?;
+            }
             let units = self.coverage.passed();
             if units > reported {
                 reported = units;
@@ -278,6 +283,9 @@ impl FrontEnd {
             }
         }
         drop(stop);
+        if self.wanted == Kind::Video {
+            self.coverage.is_bounded(duration_ms)?;
+        }
         if let Some(failure) = self.trouble.take() {
             return Err(failure);
         }

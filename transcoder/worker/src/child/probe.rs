@@ -347,10 +347,16 @@ const USUAL_RATES: &[(u32, u32)] = &[
     (60, 1),
 ];
 
+/// A stream of no constant rate tells the ticks of its clock instead: thousands a second.
+const RATE_MAX: f64 = 1000.0;
+
 /// The usual rate this one means. Demuxers tell the average, which one long picture at the
 /// end lowers: to take it at its word would drop pictures.
 fn usual_rate(rate: (u32, u32)) -> (u32, u32) {
     let told = f64::from(rate.0) / f64::from(rate.1.max(1));
+    if told > RATE_MAX {
+        return (0, 1);
+    }
     let means = |usual: &&(u32, u32)| {
         let ratio = f64::from(usual.0) / f64::from(usual.1) / told;
         (0.9995..=1.01).contains(&ratio)
@@ -432,5 +438,11 @@ mod tests {
         assert_eq!(usual_rate((24, 1)), (24, 1));
         assert_eq!(usual_rate((15, 1)), (15, 1));
         assert_eq!(usual_rate((0, 1)), (0, 1));
+    }
+
+    #[test]
+    fn the_ticks_of_a_clock_are_no_rate() {
+        assert_eq!(usual_rate((45_000, 1)), (0, 1));
+        assert_eq!(usual_rate((240, 1)), (240, 1));
     }
 }

@@ -8,9 +8,11 @@
 //!   signal to, and no limit on, any process but itself, by whatever call.
 //! * A read-only view of what GStreamer loads, where the kernel has landlock; nothing of
 //!   `/proc` is in it, so no other process can be looked at either.
+//! * Only calls that are known to be needed reach the kernel; a call nobody thought of does not.
 //! * What the kernel lacks is said on standard error, never passed over in silence;
 //!   seccomp is not optional: without it the child does not go on.
 
+mod allowed;
 mod forbidden;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
+use allowed::ALLOWED;
 use forbidden::FORBIDDEN;
 
 /// Private writable memory of the child: a 2160p ladder needs about 3 GiB.
@@ -49,6 +52,15 @@ const F_SETSIG: u64 = 10;
 const F_SETOWN_EX: u64 = 15;
 const FIOSETOWN: u64 = 0x8901;
 const SIOCSPGRP: u64 = 0x8902;
+
+/// What a process may ask of `prctl`: names of threads, and to be closed in further. Not to
+/// outlive its parent, nor to be looked at.
+const PRCTL_ALLOWED: &[i32] = &[
+    libc::PR_SET_NAME,
+    libc::PR_GET_NAME,
+    libc::PR_SET_NO_NEW_PRIVS,
+    libc::PR_SET_SECCOMP,
+];
 
 /// What the task at hand may use.
 pub(crate) struct Allowance {
@@ -214,6 +226,15 @@ fn seen(status: &RestrictionStatus) -> View {
 
 fn forbid_calls() -> Result<(), Box<dyn std::error::Error>> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    // The first to be closed, for of two refusals the newer one's error number counts.
+    let allowed = SeccompFilter::new(
+        ALLOWED.iter().map(|call| (*call, vec![])).collect(),
+        SeccompAction::Errno(libc::ENOSYS as u32),
+        SeccompAction::Allow,
+        arch,
+    )?;
+    seccompiler::apply_filter_all_threads(&BpfProgram::try_from(allowed)?)?;
+
     let refuse = |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| {
         let filter = SeccompFilter::new(
             rules,
@@ -245,6 +266,10 @@ fn forbid_calls() -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, writing(1)?);
     other_processes(&mut rules)?;
+    rules.insert(
+        libc::SYS_prctl,
+        vec![SeccompRule::new(others(PRCTL_ALLOWED)?)?],
+    );
     seccompiler::apply_filter_all_threads(&refuse(rules, libc::EPERM)?)?;
 
     // Their flags are behind a pointer; "not there" makes callers use the older calls.
@@ -287,6 +312,15 @@ fn other_processes(
         rules.insert(call, owning.collect::<Result<_, _>>()?);
     }
     Ok(())
+}
+
+/// Every first argument but these.
+fn others(requests: &[i32]) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
+    let other = |request: &i32| {
+        let request = u64::from(request.cast_unsigned());
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request)
+    };
+    requests.iter().map(other).collect()
 }
 
 fn masked(index: u8, mask: u64, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {

@@ -19,10 +19,11 @@ use crate::probe::probe;
 use crate::store::Store;
 
 /// Gives one task to this child, within the test's process.
-async fn end(child: &str, patience: Patience) -> End {
+async fn end(child: &str, patience: Patience, memory_mib: u64) -> End {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/children");
     let registry = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gstreamer-registry.bin");
     let launcher = Launcher::of(folder.join(child), registry).unwrap();
+    let launcher = launcher.with_memory(memory_mib << 20);
     let source = Bytes::from("four bytes and more");
     let size = source.len() as u64;
     let (_store, store_at) = Store::start(source).await;
@@ -45,7 +46,7 @@ async fn a_child_that_hangs_after_its_last_word_has_finished_all_the_same() {
         stall: Duration::from_secs(2),
         base: Duration::from_secs(300),
     };
-    let end = end("hangs-at-exit.sh", patience).await;
+    let end = end("hangs-at-exit.sh", patience, 64).await;
     assert!(
         matches!(end, End::Finished(finish_request::Result::Probe(_))),
         "{end:?}"
@@ -58,7 +59,7 @@ async fn a_child_that_reads_for_ever_is_stopped() {
         stall: Duration::from_secs(30),
         base: Duration::from_secs(2),
     };
-    let End::Failed(failure) = end("reads-for-ever.sh", patience).await else {
+    let End::Failed(failure) = end("reads-for-ever.sh", patience, 64).await else {
         panic!("it finished");
     };
     assert_eq!(failure.code, Code::ProcessingStalled.as_str());
@@ -67,4 +68,18 @@ async fn a_child_that_reads_for_ever_is_stopped() {
         "{}",
         failure.message
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_takes_too_much_memory_is_stopped() {
+    let patience = Patience {
+        stall: Duration::from_secs(30),
+        base: Duration::from_secs(30),
+    };
+    let End::Failed(failure) = end("takes-memory.sh", patience, 64).await else {
+        panic!("it finished");
+    };
+    assert_eq!(failure.code, Code::ProcessingOutOfResources.as_str());
+    assert!(!failure.source_fault, "a larger worker may do it");
+    assert!(failure.message.contains("64 MiB"), "{}", failure.message);
 }

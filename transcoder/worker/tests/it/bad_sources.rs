@@ -35,7 +35,9 @@ async fn a_file_that_was_cut_off_is_refused() {
     let failure = refused(cut).await;
     assert_eq!(failure.code, Code::SourceTruncated.as_str());
     assert!(
-        failure.message.contains("incomplete"),
+        failure
+            .message
+            .contains("incomplete: declared 4.4 s, found "),
         "{}",
         failure.message
     );
@@ -79,6 +81,136 @@ async fn an_encode_that_finds_less_than_declared_never_finishes_well() {
     assert_eq!(failure.code, Code::SourceTruncated.as_str());
     assert!(
         failure.message.contains("declared 60.0 s, found 2.0 s"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_calls_itself_a_film_is_refused() {
+    let picture = |encoder: &str| {
+        film(&format!(
+            "videotestsrc num-buffers=1 ! video/x-raw,format=I420,width=64,height=48 ! \
+             videoconvert ! {encoder} ! filesink name=out"
+        ))
+    };
+    let noise: Vec<u8> = (0..50_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let manifest = "<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"></MPD>";
+    let session = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nm=video 9 RTP/AVP 96\r\n";
+    for (what, source) in [
+        ("one byte", Bytes::from_static(b"x")),
+        ("zeros", vec![0; 50_000].into()),
+        ("noise", noise.into()),
+        ("a jpeg", picture("jpegenc")),
+        ("a png", picture("pngenc")),
+        ("a dash manifest", Bytes::from(manifest)),
+        ("a session description", Bytes::from(session)),
+        (
+            "a page",
+            Bytes::from("<!doctype html><html></html>".repeat(100)),
+        ),
+        (
+            "an archive",
+            Bytes::from([b"PK\x03\x04".as_slice(), &[0; 500]].concat()),
+        ),
+    ] {
+        let code = refused(source).await.code;
+        assert_eq!(code, Code::SourceNotMedia.as_str(), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_never_came_is_a_truncated_file() {
+    let description = format!(
+        "{} qtmux name=mux ! filesink name=out",
+        pictures(60, 160, 90, "30/1")
+    );
+    // Its index is at its end.
+    let whole = film(&description);
+    let failure = refused(whole.slice(..whole.len() - 200)).await;
+    assert_eq!(failure.code, Code::SourceTruncated.as_str());
+    assert!(
+        failure.message.contains("incomplete"),
+        "{}",
+        failure.message
+    );
+    let beginning = refused(whole.slice(..40)).await;
+    assert_eq!(beginning.code, Code::SourceTruncated.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_was_cut_off_is_refused_in_other_containers() {
+    let muxed = |muxer: &str| {
+        film(&format!(
+            "videotestsrc num-buffers=60 ! video/x-raw,format=I420,width=160,height=90,framerate=30/1 ! \
+             jpegenc ! queue ! {muxer} ! filesink name=out"
+        ))
+    };
+    for muxer in ["avimux", "matroskamux"] {
+        let whole = muxed(muxer);
+        let failure = refused(whole.slice(..whole.len() * 2 / 3)).await;
+        assert_eq!(failure.code, Code::SourceTruncated.as_str(), "{muxer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_tracks_are_refused() {
+    let tracks = "audiotestsrc num-buffers=2 ! audio/x-raw,rate=8000,channels=1 ! queue ! mux. ";
+    let failure = refused(matroska(&tracks.repeat(17))).await;
+    assert_eq!(failure.code, Code::SourceTooManyTracks.as_str());
+    assert!(
+        failure.message.contains("at most 16"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_twelve_hours_are_refused() {
+    let failure = refused(matroska(&pictures(14, 32, 32, "1/3600"))).await;
+    assert_eq!(failure.code, Code::SourceTooLong.as_str());
+    assert!(failure.message.contains("43200 s"), "{}", failure.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_codec_that_nobody_knows_is_unsupported() {
+    let mut bytes = mp4(&pictures(30, 160, 90, "30/1")).to_vec();
+    let entry = bytes.windows(4).position(|kind| kind == b"avc1").unwrap();
+    // The brand of the same name is in front of it.
+    let entry = bytes[entry + 4..]
+        .windows(4)
+        .position(|kind| kind == b"avc1")
+        .map_or(entry, |after| entry + 4 + after);
+    bytes[entry..entry + 4].copy_from_slice(b"zzzz");
+    let failure = refused(bytes.into()).await;
+    assert_eq!(failure.code, Code::SourceUnsupported.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_nonsense_are_a_corrupt_source() {
+    let mut bytes = mp4(&pictures(90, 160, 90, "30/1")).to_vec();
+    let media = bytes.windows(4).position(|kind| kind == b"mdat").unwrap() + 4;
+    let at = media + (bytes.len() - media) / 10;
+    for byte in &mut bytes[at..] {
+        *byte = 0x55;
+    }
+    let spec = encode(3000, &[target("90p", 160, 90, "30/1")]);
+    let failure = Run::begin(spec, bytes.into()).await.failure().await;
+    assert_eq!(failure.code, Code::SourceCorrupt.as_str(), "{failure:?}");
+    assert!(failure.source_fault);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_pictures_than_the_film_is_long_do_not_run_for_ever() {
+    // A thousandth of a second between two: 3,000 pictures in three seconds.
+    let source = matroska(&pictures(3000, 32, 32, "1000/1"));
+    let spec = encode(3000, &[target("32p", 32, 32, "30/1")]);
+    let failure = Run::begin(spec, source).await.failure().await;
+    assert_eq!(failure.code, Code::SourceCorrupt.as_str(), "{failure:?}");
+    assert!(
+        failure.message.contains("pictures in 3.0 s"),
         "{}",
         failure.message
     );

@@ -62,6 +62,16 @@ async fn a_child_that_stands_still_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_that_is_really_used_is_what_counts() {
+    let (spec, source) = long();
+    let mut prepared = Run::prepare(spec, source, 0).await;
+    // Less than an encoder of 1080p takes, more than it takes to begin.
+    prepared.memory_mib = 64;
+    let failure = prepared.start().failure().await;
+    assert_eq!(failure.code, Code::ProcessingOutOfResources.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_lease_ends_everything_at_once() {
     let (spec, source) = long();
     let mut run = Run::begin(spec, source).await;

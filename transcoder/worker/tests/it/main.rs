@@ -9,6 +9,7 @@ mod counted;
 mod encode;
 mod failures;
 mod judge;
+mod matrix;
 mod media;
 mod passthrough;
 mod played;

@@ -38,6 +38,7 @@ impl Run {
             desk_at,
             store,
             stall_seconds: 20,
+            memory_mib: 3072,
         }
     }
 
@@ -117,6 +118,7 @@ pub struct Prepared {
     pub desk: Arc<Desk>,
     pub store: Store,
     pub stall_seconds: u64,
+    pub memory_mib: u64,
     desk_at: SocketAddr,
 }
 
@@ -125,6 +127,7 @@ impl Prepared {
         let worker = program()
             .args(["--conductor", &format!("http://{}", self.desk_at), "--once"])
             .args(["--stall-seconds", &self.stall_seconds.to_string()])
+            .args(["--child-memory-mib", &self.memory_mib.to_string()])
             .env("KINOLOG_WORKER_TOKEN", TOKEN)
             .stdin(Stdio::null())
             .spawn()
