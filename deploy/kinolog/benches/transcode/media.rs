@@ -54,13 +54,27 @@ impl Sources {
         self.in_matroska("encoded.mkv", 1)
     }
 
-    /// FILE again and again.
+    /// FILE again and again, timed as if it had been filmed in one piece: a join leaves a gap,
+    /// and what has gaps is not passed through.
     pub fn repeated(&self, times: u32) -> anyhow::Result<PathBuf> {
         self.made(&format!("repeated-{times}.mp4"), |out| {
+            let joined = out.with_extension("joined.mp4");
             ffmpeg(
                 ["-stream_loop", &(times - 1).to_string(), "-i"],
-                |command| command.arg(&self.file).args(FAST_START).arg(out),
-            )
+                |command| command.arg(&self.file).args(["-c", "copy"]).arg(&joined),
+            )?;
+            let picture = format!("1/(({})*TB)", frame_rate(&self.file)?);
+            let shown = format!("STARTDTS+N*{picture}");
+            let video = format!("setts=dts={shown}:pts={shown}+PTS-DTS:duration={picture}");
+            let audio = "setts=ts=STARTPTS+N*1024:duration=1024";
+            ffmpeg(["-i"], |command| {
+                command
+                    .arg(&joined)
+                    .args(["-bsf:v", &video, "-bsf:a", audio])
+                    .args(FAST_START)
+                    .arg(out)
+            })?;
+            fs::remove_file(&joined).context("failed to remove what was joined")
         })
     }
 
@@ -133,6 +147,19 @@ impl Sources {
 
 /// Copies what is there, the index in front.
 const FAST_START: [&str; 4] = ["-c", "copy", "-movflags", "+faststart"];
+
+/// Pictures per second, as a fraction.
+fn frame_rate(file: &Path) -> anyhow::Result<String> {
+    let told = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0", "-of", "csv=p=0"])
+        .args(["-show_entries", "stream=r_frame_rate"])
+        .arg(file)
+        .output()
+        .context("failed to start ffprobe")?;
+    let rate = String::from_utf8(told.stdout)?.trim().to_owned();
+    ensure!(rate.contains('/'), "{} has no frame rate", file.display());
+    Ok(rate)
+}
 
 fn generated(folder: &Path) -> anyhow::Result<PathBuf> {
     let path = folder.join("generated.mp4");
