@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config,
     error::{ApiError, internal},
-    graphql::loader::{Renditions, Views},
+    graphql::loader::{Attempts, Renditions, Views},
     hub::Hub,
     limiter::Limiter,
     play::shelf::Shelf,
@@ -54,6 +54,7 @@ pub(crate) struct Handles {
     pub visibilities: Cache<(VideoId, u64), Option<Visibility>>,
     pub views: DataLoader<Views>,
     pub renditions: DataLoader<Renditions>,
+    pub attempts: DataLoader<Attempts>,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
     /// Why a background task gave up, if one did.
@@ -83,7 +84,7 @@ impl App {
         let reader = Reader::new(&config.postgres_url, &config.redis_url)
             .context("failed to set up the read models")?;
         let search = Index::open(&config.search_dir).context("failed to open the search index")?;
-        let (spawn, spawn_too) = (tasks.clone(), tasks.clone());
+        let (spawn, spawn_too, spawn_also) = (tasks.clone(), tasks.clone(), tasks.clone());
         Ok(Self(Arc::new(Handles {
             hub: Hub::new(reader.clone()),
             shelf: Shelf::new(reader.clone()),
@@ -104,6 +105,8 @@ impl App {
                 spawn_too.spawn(task)
             })
             .max_batch_size(Renditions::BATCH_MAX),
+            attempts: DataLoader::new(Attempts(reader.clone()), move |task| spawn_also.spawn(task))
+                .max_batch_size(Attempts::BATCH_MAX),
             failure: OnceLock::new(),
             epoch: OnceCell::new(),
             head_at_start: OnceCell::new(),

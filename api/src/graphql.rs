@@ -12,6 +12,7 @@ pub(crate) mod loader;
 mod mutation;
 mod nulls;
 mod query;
+mod queue;
 mod scalar;
 mod subscription;
 pub(crate) mod transport;

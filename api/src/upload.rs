@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::{
     fact::AnyEvent,
     id::{CommandId, VideoId},
-    video::{Command, Declared, Details, Found, Kind, Status, Video},
+    video::{Command, Declared, Details, Found, Kind, Priority, Status, Video},
 };
 use eventlog::{Envelope, Executed, LogError, stream_name};
 use objects::{Head, Presigned};
@@ -45,6 +45,7 @@ pub(crate) struct Promise {
     pub size_bytes: i64,
     /// Hex or base64.
     pub checksum_sha256: Option<String>,
+    pub priority: Priority,
     pub idempotency_key: Option<String>,
 }
 
@@ -104,6 +105,7 @@ pub(crate) async fn promise(
         declared,
         key: source_key(id),
         expires_at_ms: at_ms + lifetime_ms,
+        priority: promise.priority,
         at_ms,
     };
     let envelope = Envelope::new(command, viewer.actor());

@@ -50,6 +50,27 @@ impl Visibility {
     }
 }
 
+/// How urgent its uploader says a video is: among several, which is processed first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+impl Priority {
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// What is not said in an event.
+    fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -127,12 +148,16 @@ pub enum Kind {
         /// Where the source will stand in the object store.
         key: String,
         expires_at_ms: i64,
+        #[serde(skip_serializing_if = "Priority::is_normal", default)]
+        priority: Priority,
     },
     #[serde(rename = "video.upload-completed.v1")]
     UploadCompleted {
         key: String,
         etag: String,
         size_bytes: u64,
+        #[serde(skip_serializing_if = "Priority::is_normal", default)]
+        priority: Priority,
     },
     #[serde(rename = "video.upload-rejected.v1")]
     UploadRejected { code: Code, message: String },
@@ -166,6 +191,8 @@ pub enum Kind {
         key: String,
         etag: String,
         size_bytes: u64,
+        #[serde(skip_serializing_if = "Priority::is_normal", default)]
+        priority: Priority,
     },
     #[serde(rename = "video.deleted.v1")]
     Deleted { key: String },
@@ -190,6 +217,7 @@ pub enum Command {
         declared: Declared,
         key: String,
         expires_at_ms: i64,
+        priority: Priority,
         at_ms: i64,
     },
     /// The store has the object; is it what was declared?
@@ -270,6 +298,8 @@ pub struct Video {
     pub declared: Declared,
     pub key: String,
     pub expires_at_ms: i64,
+    /// As it was first asked for.
+    pub priority: Priority,
     /// Once accepted: the ETag and size of the source.
     pub source: Option<Found>,
     /// The job that counts, once its first report came.
@@ -303,6 +333,7 @@ impl Decider for Video {
                 declared,
                 key,
                 expires_at_ms,
+                priority,
                 at_ms,
             } => {
                 if self.status != Status::Unknown {
@@ -314,6 +345,7 @@ impl Decider for Video {
                     declared,
                     key,
                     expires_at_ms,
+                    priority,
                 };
                 Ok(vec![Fact {
                     video,
@@ -355,6 +387,7 @@ impl Decider for Video {
                 declared,
                 key,
                 expires_at_ms,
+                priority,
             } => {
                 self.id = fact.video;
                 self.owner = fact.owner.clone();
@@ -364,6 +397,7 @@ impl Decider for Video {
                 self.declared = declared.clone();
                 self.key.clone_from(key);
                 self.expires_at_ms = *expires_at_ms;
+                self.priority = *priority;
             }
             Kind::UploadCompleted {
                 etag, size_bytes, ..
@@ -407,25 +441,40 @@ impl Decider for Video {
     }
 }
 
-/// The source of a video, as the job that an event asks for must read it; `None` for events that ask for none.
-pub fn source_asked_for(fact: &Event, event: EventId) -> Option<(JobId, crate::job::Source)> {
+/// The job that an event asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub job: JobId,
+    /// As the job must read it.
+    pub source: crate::job::Source,
+    pub priority: Priority,
+}
+
+/// `None` for events that ask for no job.
+pub fn job_asked_for(fact: &Event, event: EventId) -> Option<Asked> {
     match &fact.event {
         Kind::UploadCompleted {
             key,
             etag,
             size_bytes,
+            priority,
         }
         | Kind::ProcessingRetried {
             key,
             etag,
             size_bytes,
+            priority,
         } => {
             let source = crate::job::Source {
                 key: key.clone(),
                 etag: etag.clone(),
                 size_bytes: *size_bytes,
             };
-            Some((JobId::caused_by(event), source))
+            Some(Asked {
+                job: JobId::caused_by(event),
+                source,
+                priority: *priority,
+            })
         }
         Kind::UploadRequested { .. }
         | Kind::UploadRejected { .. }

@@ -171,9 +171,17 @@ pub struct Attempt {
     pub worker: String,
     pub started_ms: i64,
     pub ended_ms: Option<i64>,
-    /// `running`, `finished`, `failed`, `lease_lost` or `cancelled`.
-    pub outcome: String,
+    pub outcome: AttemptOutcome,
     pub failure: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    Running,
+    Finished,
+    Failed,
+    LeaseLost,
+    Cancelled,
 }
 
 /// The video, unless there is none or it was deleted.
@@ -360,28 +368,45 @@ pub async fn open_uploads(
         .collect()
 }
 
-/// Every attempt of every task of a video's jobs, oldest first. At most 1,000.
-pub async fn history(reader: &Reader, id: VideoId) -> anyhow::Result<Vec<Attempt>> {
+/// The last attempts at the tasks of each of these videos' jobs, oldest first. At most
+/// [`PAGE_MAX`] of each.
+pub async fn histories(
+    reader: &Reader,
+    videos: &[VideoId],
+) -> anyhow::Result<Vec<(VideoId, Attempt)>> {
+    let videos: Vec<Uuid> = videos.iter().take(PAGE_MAX).map(|id| id.0).collect();
     let rows = sqlx::query!(
-        "select a.job, a.task, a.attempt, a.worker, a.started_ms, a.ended_ms, a.outcome, a.failure_code, a.failure_message
-         from attempts a join jobs using (job)
-         where video = $1 order by a.started_ms, a.job, a.task, a.attempt limit 1000",
-        id.0
+        "select video, job, task, attempt, worker, started_ms, ended_ms, outcome, failure_code, failure_message
+         from (
+            select jobs.video, a.*, row_number() over (
+                partition by video order by a.started_ms desc, a.job, a.task, a.attempt desc) as nth
+            from attempts a join jobs using (job) where video = any($1)
+         ) as last
+         where nth <= $2 order by started_ms, job, task, attempt",
+        &videos,
+        PAGE_MAX as i64
     )
     .fetch_all(&reader.catalogue)
     .await?;
     rows.into_iter()
         .map(|row| {
-            Ok(Attempt {
+            let attempt = Attempt {
                 job: JobId(row.job),
                 task: row.task,
                 attempt: row.attempt.try_into()?,
                 worker: row.worker,
                 started_ms: row.started_ms,
                 ended_ms: row.ended_ms,
-                outcome: row.outcome,
+                outcome: crate::words::outcome(&row.outcome)?,
                 failure: rows::failure(row.failure_code, row.failure_message)?,
-            })
+            };
+            Ok((VideoId(row.video), attempt))
         })
         .collect()
+}
+
+/// The same of one video.
+pub async fn history(reader: &Reader, id: VideoId) -> anyhow::Result<Vec<Attempt>> {
+    let histories = histories(reader, &[id]).await?;
+    Ok(histories.into_iter().map(|(_, attempt)| attempt).collect())
 }

@@ -164,6 +164,7 @@ fn requested(commit: u64, number: u8) -> Recorded {
         declared: video::Declared::default(),
         key: "key".to_owned(),
         expires_at_ms: NOON_MS,
+        priority: video::Priority::Normal,
     };
     let name = "video.upload-requested.v1";
     let stream = format!("video-{}", video(number));

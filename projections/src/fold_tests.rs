@@ -100,7 +100,8 @@ async fn compare(url: &str, mut life: Life, batch_events: usize) {
         .map(|progress| progress.attempts)
         .sum();
     assert_eq!(history.len(), attempts as usize);
-    let running = history.iter().filter(|a| a.outcome == "running").count();
+    let runs = |a: &&catalogue::Attempt| a.outcome == catalogue::AttemptOutcome::Running;
+    let running = history.iter().filter(runs).count();
     let expected: usize = life.jobs.values().map(|job| job.running().count()).sum();
     assert_eq!(running, expected);
 
@@ -213,6 +214,7 @@ impl Life {
             },
             key: "key".to_owned(),
             expires_at_ms: self.at_ms + 1,
+            priority: video::Priority::Normal,
             at_ms: self.at_ms,
         });
     }
@@ -360,7 +362,7 @@ impl Life {
         for event in events {
             self.video = std::mem::take(&mut self.video).evolve(&event);
             let id = self.record(format!("video-{}", self.id), AnyEvent::Video(event.clone()));
-            if let Some((job, _)) = video::source_asked_for(&event, id) {
+            if let Some(video::Asked { job, .. }) = video::job_asked_for(&event, id) {
                 self.asked = Some(job);
                 self.jobs.insert(job, Job::default());
             }

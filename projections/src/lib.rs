@@ -14,6 +14,7 @@
 pub mod announcements;
 pub mod catalogue;
 pub mod popularity;
+pub mod queues;
 pub mod reader;
 pub mod search;
 

@@ -3,6 +3,8 @@
 use anyhow::Context;
 use domain::video::{Status, Visibility};
 
+use crate::catalogue::AttemptOutcome;
+
 pub(crate) fn status(text: &str) -> anyhow::Result<Status> {
     [
         Status::Uploading,
@@ -31,4 +33,15 @@ pub(crate) fn status_word(status: Status) -> &'static str {
 
 pub(crate) fn visibility(text: &str) -> anyhow::Result<Visibility> {
     Visibility::parse(text).with_context(|| format!("unknown visibility {text}"))
+}
+
+pub(crate) fn outcome(text: &str) -> anyhow::Result<AttemptOutcome> {
+    Ok(match text {
+        "running" => AttemptOutcome::Running,
+        "finished" => AttemptOutcome::Finished,
+        "failed" => AttemptOutcome::Failed,
+        "lease_lost" => AttemptOutcome::LeaseLost,
+        "cancelled" => AttemptOutcome::Cancelled,
+        other => anyhow::bail!("unknown outcome {other}"),
+    })
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_graphql::dataloader::Loader;
 use domain::id::{JobId, VideoId};
 use projections::{
-    catalogue::{self, RenditionState},
+    catalogue::{self, Attempt, RenditionState},
     popularity,
     reader::Reader,
 };
@@ -28,6 +28,30 @@ impl Loader<VideoId> for Views {
             .await
             .map_err(internal("read view counts"))?;
         Ok(videos.iter().copied().zip(views).collect())
+    }
+}
+
+/// Who tried what for videos, and how it ended.
+pub(crate) struct Attempts(pub Reader);
+
+impl Attempts {
+    pub(crate) const BATCH_MAX: usize = catalogue::PAGE_MAX;
+}
+
+impl Loader<VideoId> for Attempts {
+    type Value = Arc<Vec<Attempt>>;
+    type Error = ApiError;
+
+    async fn load(&self, videos: &[VideoId]) -> Result<HashMap<VideoId, Self::Value>, ApiError> {
+        let histories = catalogue::histories(&self.0, videos)
+            .await
+            .map_err(internal("read what was tried"))?;
+        let mut of_videos = HashMap::<VideoId, Vec<Attempt>>::new();
+        for (video, attempt) in histories {
+            of_videos.entry(video).or_default().push(attempt);
+        }
+        let shared = of_videos.into_iter().map(|(id, them)| (id, Arc::new(them)));
+        Ok(shared.collect())
     }
 }
 

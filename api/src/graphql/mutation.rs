@@ -19,7 +19,7 @@ use crate::{
     error::{ApiError, Code, internal},
     graphql::{
         app, client,
-        video::{Video, Visibility},
+        video::{Priority, Video, Visibility},
         viewer,
     },
     position,
@@ -75,6 +75,9 @@ pub(crate) struct CreateUploadInput {
     checksum_sha256: Option<String>,
     #[graphql(default_with = "Visibility::Private")]
     visibility: Visibility,
+    /// Which of several videos is processed first. The first request's counts.
+    #[graphql(default_with = "Priority::Normal")]
+    priority: Priority,
     /// The same key again gives the same video, and a fresh place for its file.
     idempotency_key: Option<String>,
 }
@@ -265,6 +268,7 @@ fn promise_of(input: CreateUploadInput) -> Promise {
         content_type: input.content_type,
         size_bytes: input.size_bytes.0,
         checksum_sha256: input.checksum_sha256,
+        priority: input.priority.into(),
         idempotency_key: input.idempotency_key,
     }
 }

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, Interface, Object, Result};
 use domain::id::VideoId;
 use projections::{
     catalogue::{self, Cursor, Filter},
-    popularity, search,
+    popularity, queues, search,
 };
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
             self, SearchConnection, VideoConnection, cursor_text, offset_text, parse_cursor,
             parse_offset,
         },
+        queue::Queue,
         video::Video,
         viewer,
     },
@@ -139,6 +140,17 @@ impl Query {
             .await
             .map_err(internal("read what is trending"))?;
         Ok(Some(videos.into_iter().map(Video).collect()))
+    }
+
+    /// What waits to be processed, who works and what runs. Null before a conductor has ever
+    /// led. Needs a token with the scope `operate`.
+    #[graphql(complexity = "3 + child_complexity")]
+    async fn queue(&self, ctx: &Context<'_>) -> Result<Option<Queue>> {
+        viewer(ctx)?.with(Scope::Operate)?;
+        let shown = queues::queues(&app(ctx)?.reader, queues::PAGE_MAX)
+            .await
+            .map_err(internal("read the queues"))?;
+        Ok(shown.map(Queue))
     }
 
     /// Anything by its id, or null.

@@ -1,7 +1,8 @@
 //! A video as clients see it.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
 use domain::{
+    id::VideoId,
     media::Kind,
     video::{self as rules, Status as State},
 };
@@ -10,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::{
     app::moment,
-    graphql::{app, scalar::Long},
+    graphql::{app, connection, scalar::Long, viewer},
     play::Urls,
 };
 
@@ -24,6 +25,17 @@ pub(crate) enum Visibility {
     Unlisted,
     /// Its owner.
     Private,
+}
+
+/// How urgent a video is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::video::Priority")]
+pub(crate) enum Priority {
+    /// Before all others of its kind.
+    High,
+    Normal,
+    /// When nothing else is to be done.
+    Low,
 }
 
 /// Where a video stands.
@@ -77,9 +89,80 @@ pub(crate) enum FailureCode {
 
 /// Why a video failed, and a sentence for whoever uploaded it.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub(crate) struct Failure {
     code: FailureCode,
     message: String,
+    /// Whose history may be shown to this viewer.
+    #[graphql(skip)]
+    history_of: Option<VideoId>,
+}
+
+#[ComplexObject]
+impl Failure {
+    /// Who tried what, and when: the last 100 attempts at the video's tasks, oldest first. For
+    /// its owner and for operators; null for others, and in announcements.
+    #[graphql(complexity = "connection::cost(None, child_complexity)")]
+    async fn attempts(&self, ctx: &Context<'_>) -> Result<Option<Vec<Attempt>>> {
+        let Some(video) = self.history_of else {
+            return Ok(None);
+        };
+        let attempts = app(ctx)?.attempts.load_one(video).await?;
+        let attempts = attempts.unwrap_or_default();
+        Ok(Some(attempts.iter().map(Attempt::from).collect()))
+    }
+}
+
+/// One try of one worker at one task.
+#[derive(SimpleObject)]
+pub(crate) struct Attempt {
+    job_id: ID,
+    /// Unique within its job: `probe`, `audio`, `poster`.
+    task: String,
+    /// The how-manieth it was of this task.
+    attempt: u32,
+    worker: String,
+    started_at: OffsetDateTime,
+    /// Null while it runs.
+    ended_at: Option<OffsetDateTime>,
+    outcome: AttemptOutcome,
+    /// Where it failed: why.
+    code: Option<FailureCode>,
+    message: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum AttemptOutcome {
+    Running,
+    Finished,
+    Failed,
+    /// Its worker gave no sign of life.
+    LeaseLost,
+    /// The job ended before it.
+    Cancelled,
+}
+
+impl From<&catalogue::Attempt> for Attempt {
+    fn from(attempt: &catalogue::Attempt) -> Self {
+        let failure = attempt.failure.as_ref();
+        Self {
+            job_id: ID(attempt.job.to_string()),
+            task: attempt.task.clone(),
+            attempt: attempt.attempt,
+            worker: attempt.worker.clone(),
+            started_at: moment(attempt.started_ms),
+            ended_at: attempt.ended_ms.map(moment),
+            outcome: match attempt.outcome {
+                catalogue::AttemptOutcome::Running => AttemptOutcome::Running,
+                catalogue::AttemptOutcome::Finished => AttemptOutcome::Finished,
+                catalogue::AttemptOutcome::Failed => AttemptOutcome::Failed,
+                catalogue::AttemptOutcome::LeaseLost => AttemptOutcome::LeaseLost,
+                catalogue::AttemptOutcome::Cancelled => AttemptOutcome::Cancelled,
+            },
+            code: failure.map(|failure| failure.code.into()),
+            message: failure.map(|failure| failure.message.clone()),
+        }
+    }
 }
 
 impl From<&catalogue::Failure> for Failure {
@@ -87,6 +170,7 @@ impl From<&catalogue::Failure> for Failure {
         Self {
             code: failure.code.into(),
             message: failure.message.clone(),
+            history_of: None,
         }
     }
 }
@@ -284,7 +368,12 @@ impl Video {
     }
 
     /// Why it failed, if it did.
-    async fn failure(&self) -> Option<Failure> {
-        self.0.failure.as_ref().map(Failure::from)
+    async fn failure(&self, ctx: &Context<'_>) -> Result<Option<Failure>> {
+        let viewer = viewer(ctx)?;
+        let may_know = viewer.owns(&self.0.owner) || viewer.operates();
+        Ok(self.0.failure.as_ref().map(|failure| Failure {
+            history_of: may_know.then_some(self.0.id),
+            ..Failure::from(failure)
+        }))
     }
 }

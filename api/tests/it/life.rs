@@ -59,6 +59,7 @@ impl<'p> Life<'p> {
             },
             key: format!("elsewhere/{id}"),
             expires_at_ms: life.at_ms + 3_600_000,
+            priority: domain::video::Priority::Normal,
             at_ms: life.at_ms,
         };
         life.video(request).await;
@@ -178,6 +179,18 @@ impl<'p> Life<'p> {
     pub async fn fail(&self) -> u64 {
         self.video(Command::Fail {
             job: self.job,
+            code: Code::SourceCorrupt,
+            message: "the file is damaged".to_owned(),
+            at_ms: self.at_ms,
+        })
+        .await
+        .position
+    }
+
+    /// An attempt fails, and says why.
+    pub async fn fail_attempt(&self, lease: Lease) -> u64 {
+        self.job(job::Command::Fail {
+            lease,
             code: Code::SourceCorrupt,
             message: "the file is damaged".to_owned(),
             at_ms: self.at_ms,

@@ -7,6 +7,7 @@ mod life;
 mod notifications;
 mod platform;
 mod playback;
+mod queue;
 mod requests;
 mod schema;
 mod seeing;

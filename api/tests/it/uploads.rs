@@ -388,6 +388,7 @@ async fn silent_upload(platform: &Platform, expires_in_ms: i64) -> VideoId {
         },
         key: format!("elsewhere/{id}"),
         expires_at_ms: at_ms + 60_000 + expires_in_ms,
+        priority: domain::video::Priority::Normal,
         at_ms,
     };
     let by = Envelope::new(CommandId(Uuid::now_v7()), "test");

@@ -13,10 +13,11 @@ use std::{
 
 use crate::{packages, programs, root, services::Services};
 
-/// The crates with queries, and the folder of migrations whose tables each of them sees.
+/// The crates with queries, and the folder of migrations whose tables each of them sees. The
+/// conductor is first: `projections` reads what it shows of its queues.
 const CRATES: [(&str, &[&str]); 2] = [
-    ("projections", &["catalogue", "announcements"]),
     ("conductor", &["conductor"]),
+    ("projections", &["catalogue", "announcements"]),
 ];
 
 /// Whether the committed descriptions are up to date.

@@ -98,6 +98,7 @@ impl Video {
             key: self.key.clone(),
             etag: found.etag,
             size_bytes: found.size_bytes,
+            priority: self.priority,
         };
         self.facts(at_ms, event)
     }
@@ -153,6 +154,7 @@ impl Video {
                     key: self.key.clone(),
                     etag: source.etag,
                     size_bytes: source.size_bytes,
+                    priority: self.priority,
                 };
                 self.facts(at_ms, event)
             }

@@ -44,6 +44,7 @@ fn a_key_is_not_used_for_another_file() {
         declared,
         key,
         expires_at_ms,
+        priority,
         at_ms,
     } = request("a walk")
     else {
@@ -60,6 +61,7 @@ fn a_key_is_not_used_for_another_file() {
         declared,
         key,
         expires_at_ms,
+        priority,
         at_ms,
     };
     given::<Video>([requested()])
@@ -442,8 +444,36 @@ fn an_accepted_source_and_a_retry_ask_for_a_job_each() {
         etag: "e".to_owned(),
         size_bytes: 7,
     };
-    let asked = Some((JobId::caused_by(event), source));
-    assert_eq!(source_asked_for(&completed(), event), asked);
-    assert_eq!(source_asked_for(&retried(), event), asked);
-    assert_eq!(source_asked_for(&deleted(), event), None);
+    let asked = Some(Asked {
+        job: JobId::caused_by(event),
+        source,
+        priority: Priority::Normal,
+    });
+    assert_eq!(job_asked_for(&completed(), event), asked);
+    assert_eq!(job_asked_for(&retried(), event), asked);
+    assert_eq!(job_asked_for(&deleted(), event), None);
+}
+
+#[test]
+fn what_was_said_to_be_urgent_is_so_for_its_job_and_for_every_retry() {
+    let urgent = |mut event: Event| {
+        match &mut event.event {
+            Kind::UploadRequested { priority, .. }
+            | Kind::UploadCompleted { priority, .. }
+            | Kind::ProcessingRetried { priority, .. } => *priority = Priority::High,
+            other => panic!("{other:?} has no priority"),
+        }
+        event
+    };
+    given::<Video>([urgent(requested())])
+        .when(complete(7, Some("ab")))
+        .then([urgent(completed())]);
+    let failed = processing_failed(JOB);
+    given::<Video>([urgent(requested()), urgent(completed()), failed])
+        .when(retry(By::Owner(Owner(ADA.to_owned()))))
+        .then([urgent(retried())]);
+    let stored = serde_json::to_value(urgent(requested())).unwrap();
+    assert_eq!(stored["priority"], "high");
+    let asked = job_asked_for(&urgent(completed()), EventId(Uuid::nil()));
+    assert_eq!(asked.unwrap().priority, Priority::High);
 }

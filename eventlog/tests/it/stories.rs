@@ -2,7 +2,7 @@
 
 use domain::{
     id::{CommandId, Owner, VideoId},
-    video::{By, Changes, Command, Declared, Details, Visibility},
+    video::{By, Changes, Command, Declared, Details, Priority, Visibility},
 };
 use eventlog::Envelope;
 use uuid::Uuid;
@@ -31,6 +31,7 @@ pub fn request() -> Command {
         },
         key: "sources/a/original".to_owned(),
         expires_at_ms: 10,
+        priority: Priority::Normal,
         at_ms: 1,
     }
 }

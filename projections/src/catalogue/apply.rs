@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::{
     fact::AnyEvent,
     id::{JobId, Owner, VideoId},
-    video::{Changes, Declared, Details, Event, Kind, Picture, Status, source_asked_for},
+    video::{Asked, Changes, Declared, Details, Event, Kind, Picture, Status, job_asked_for},
 };
 use eventlog::Recorded;
 use sqlx::PgConnection;
@@ -79,6 +79,7 @@ async fn apply_video(
             declared,
             key,
             expires_at_ms,
+            priority: _,
         } => {
             let row = New {
                 video,
@@ -162,7 +163,7 @@ async fn begin_job(
     recorded: &Recorded,
     fact: &Event,
 ) -> Result<(), Unapplied> {
-    let Some((job, source)) = source_asked_for(fact, recorded.id) else {
+    let Some(Asked { job, source, .. }) = job_asked_for(fact, recorded.id) else {
         return Ok(());
     };
     let size_bytes = i64::try_from(source.size_bytes)?;

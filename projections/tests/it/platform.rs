@@ -179,6 +179,7 @@ impl Platform {
             declared: declared(),
             key: format!("sources/{}/original", story.id),
             expires_at_ms: story.at_ms + 3_600_000,
+            priority: domain::video::Priority::Normal,
             at_ms: story.at_ms,
         };
         self.video(story.id, command).await.position
@@ -195,6 +196,7 @@ impl Platform {
                 declared: declared(),
                 key: format!("sources/{}/original", story.id),
                 expires_at_ms: story.at_ms + 3_600_000,
+                priority: domain::video::Priority::Normal,
             },
         };
         let n = self.commands.fetch_add(1, Ordering::Relaxed);

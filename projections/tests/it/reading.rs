@@ -9,7 +9,7 @@ use domain::{
 };
 use projections::{
     announcements::{self, Kind},
-    catalogue::{self, Cursor, Failure, Filter},
+    catalogue::{self, AttemptOutcome, Cursor, Failure, Filter},
     popularity,
     reader::{Model, Wake},
 };
@@ -106,11 +106,15 @@ async fn a_video_is_seen_through_its_life() {
     );
 
     let history = catalogue::history(reader, story.id).await.unwrap();
-    let tried: Vec<(&str, &str)> = history
+    let tried: Vec<(&str, AttemptOutcome)> = history
         .iter()
-        .map(|a| (a.task.as_str(), a.outcome.as_str()))
+        .map(|a| (a.task.as_str(), a.outcome))
         .collect();
-    assert_eq!(tried, [("encode", "running"), ("probe", "finished")]);
+    let expected = [
+        ("encode", AttemptOutcome::Running),
+        ("probe", AttemptOutcome::Finished),
+    ];
+    assert_eq!(tried, expected);
     projecting.stop().await;
     platform.stop().await;
 }

@@ -10,6 +10,7 @@
 mod due;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -30,10 +31,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Context, clock,
-    desk::Offer,
-    finish,
+    Context, clock, finish,
     handle::JobHandle,
+    need,
+    queue::Offer,
     spec,
     store::OpenJob,
     stream::{JobStream, Refusal},
@@ -42,12 +43,16 @@ use crate::{
 /// Who runs `finish`. No worker may have this name.
 pub(crate) const CONDUCTOR: &str = "conductor";
 
-/// How many tasks a film is planned for, running at a time.
-const SLOTS: u32 = 2;
+/// How many tasks a film is planned for at least, running at a time: it is not known yet how many
+/// workers there will be.
+const SLOTS_MIN: u32 = 2;
 
 /// The pauses after something that did not work.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Tasks that one job offers at a time: the next ones follow when these were taken.
+const OFFERS_MAX: usize = 64;
 
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -88,6 +93,7 @@ pub(crate) enum Message {
 pub(crate) struct Assignment {
     pub lease: Lease,
     pub spec: protocol::task::Spec,
+    pub memory_mib: u32,
 }
 
 /// The check of everything, under way.
@@ -234,7 +240,7 @@ impl Actor {
                 let finish = Command::Finish {
                     lease,
                     outcome,
-                    slots: SLOTS,
+                    slots: self.context.desk.slots().max(SLOTS_MIN),
                     at_ms,
                 };
                 send(answer, self.stream.perform(finish, by).await);
@@ -291,7 +297,12 @@ impl Actor {
         let assignment = lease.and_then(|lease| {
             let progress = job.tasks.get(&lease.task)?;
             let spec = spec::of(job, &progress.task.spec)?;
-            Some(Assignment { lease, spec })
+            let memory_mib = need::mib(job, &progress.task.spec);
+            Some(Assignment {
+                lease,
+                spec,
+                memory_mib,
+            })
         });
         assignment.ok_or_else(|| Rejection::NotRunnable(task).into())
     }
@@ -328,32 +339,35 @@ impl Actor {
         let job = self.stream.job();
         let offer = |task: &&domain::plan::Task| Offer {
             playable: self.stream.playable_by().is_some(),
+            priority: self.open.priority,
             asked_at_ms: self.open.asked_at_ms,
             job: self.open.job,
             rank: task.spec.rank(),
             task: task.id.clone(),
             kind: task.spec.name(),
+            memory_mib: need::mib(job, &task.spec),
         };
         let over = job.end != End::Open || self.open.cancelled_by.is_some();
         self.handle.over.store(over, Ordering::Relaxed);
         let runnable = job.runnable();
         let for_workers = runnable.iter().filter(|task| task.spec != Spec::Finish);
+        let mut waiting = BTreeMap::new();
         let offers = if self.open.cancelled_by.is_none() {
-            for_workers.map(offer).collect()
+            for task in for_workers.clone() {
+                *waiting.entry(task.spec.name()).or_default() += 1;
+            }
+            for_workers.take(OFFERS_MAX).map(offer).collect()
         } else {
             vec![]
         };
-        self.context
-            .desk
-            .post(self.open.job, offers, job.running().count());
+        self.context.desk.post(self.open.job, offers, waiting);
     }
 
     fn worker_of(&self, lease: &Lease) -> String {
         let running = self.stream.running();
         running
             .get(lease)
-            .cloned()
-            .unwrap_or_else(|| CONDUCTOR.to_owned())
+            .map_or_else(|| CONDUCTOR.to_owned(), |running| running.worker.clone())
     }
 
     /// The one command of this job that does `what`.

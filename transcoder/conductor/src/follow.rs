@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use domain::{
     fact::AnyEvent,
     id::EventId,
-    video::{self, source_asked_for},
+    video::{self, job_asked_for},
 };
 use eventlog::{Followed, Recorded};
 use tokio_util::sync::CancellationToken;
@@ -124,14 +124,15 @@ impl Follower {
             Err(_) => return Ok(()),
         };
         let step = self.step_to(recorded.commit);
-        if let Some((job, source)) = source_asked_for(fact, recorded.id) {
+        if let Some(asked) = job_asked_for(fact, recorded.id) {
             let open = OpenJob {
-                job,
+                job: asked.job,
                 video: fact.video,
                 owner: fact.owner.clone(),
-                source,
+                source: asked.source,
                 cause: recorded.id,
                 asked_at_ms: fact.at_ms,
+                priority: asked.priority,
                 cancelled_by: None,
             };
             return self.open_job(step, open).await;

@@ -17,6 +17,8 @@ use std::{
 use domain::job::Lease;
 use tokio::time::Instant;
 
+use crate::stream::Running;
+
 pub(crate) struct Leases {
     length: Duration,
     book: Mutex<Book>,
@@ -30,10 +32,20 @@ struct Book {
 }
 
 struct Held {
-    worker: String,
+    running: Running,
     until: Instant,
     /// As last reported. Measured, not remembered: it is not in the log.
     progress_permille: u32,
+}
+
+/// A lease that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub lease: Lease,
+    pub running: Running,
+    pub progress_permille: u32,
+    /// For so long, if nobody prolongs it.
+    pub left: Duration,
 }
 
 impl Leases {
@@ -45,14 +57,14 @@ impl Leases {
     }
 
     /// Follows what runs: grants new attempts their lease, forgets those that ended.
-    pub(crate) fn follow(&self, running: &HashMap<Lease, String>, now: Instant) {
+    pub(crate) fn follow(&self, running: &HashMap<Lease, Running>, now: Instant) {
         let until = now + self.length;
         let mut book = self.book();
         book.held.retain(|lease, _| running.contains_key(lease));
-        for (lease, worker) in running {
+        for (lease, running) in running {
             if book.granted.insert(lease.clone()) {
                 let held = Held {
-                    worker: worker.clone(),
+                    running: running.clone(),
                     until,
                     progress_permille: 0,
                 };
@@ -83,7 +95,7 @@ impl Leases {
         let until = now + self.length;
         let mut book = self.book();
         match book.held.get_mut(lease) {
-            Some(held) if held.worker == worker => {
+            Some(held) if held.running.worker == worker => {
                 held.until = until;
                 held.progress_permille = progress_permille;
                 true
@@ -104,10 +116,10 @@ impl Leases {
                 tracing::warn!(
                     task.id = %lease.task,
                     attempt = lease.attempt,
-                    worker = held.worker,
+                    worker = held.running.worker,
                     progress_permille = held.progress_permille,
                     "worker {} lost its lease on attempt {} of {}",
-                    held.worker,
+                    held.running.worker,
                     lease.attempt,
                     lease.task,
                 );
@@ -119,6 +131,18 @@ impl Leases {
     /// When the next lease runs out, if nobody prolongs it.
     pub(crate) fn next_end(&self) -> Option<Instant> {
         self.book().held.values().map(|held| held.until).min()
+    }
+
+    /// All that stand.
+    pub(crate) fn standing(&self, now: Instant) -> Vec<Standing> {
+        let book = self.book();
+        let standing = book.held.iter().map(|(lease, held)| Standing {
+            lease: lease.clone(),
+            running: held.running.clone(),
+            progress_permille: held.progress_permille,
+            left: held.until.saturating_duration_since(now),
+        });
+        standing.collect()
     }
 
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -142,6 +166,9 @@ mod tests {
         let at = |seconds| began + Duration::from_secs(seconds);
         leases.follow(&running(), at(0));
         assert!(leases.beat(&lease(1), "ada", 300, at(9)));
+        let standing = leases.standing(at(12)).remove(0);
+        assert_eq!(standing.progress_permille, 300);
+        assert_eq!(standing.left, Duration::from_secs(7));
         leases.expire(at(18));
         assert!(leases.holds(&lease(1)));
         assert_eq!(leases.next_end(), Some(at(19)));
@@ -172,8 +199,13 @@ mod tests {
         assert_eq!(leases.next_end(), None);
     }
 
-    fn running() -> HashMap<Lease, String> {
-        HashMap::from([(lease(1), "ada".to_owned())])
+    fn running() -> HashMap<Lease, Running> {
+        let running = Running {
+            worker: "ada".to_owned(),
+            kind: "encode",
+            since_ms: 7,
+        };
+        HashMap::from([(lease(1), running)])
     }
 
     fn lease(attempt: u32) -> Lease {

@@ -19,11 +19,16 @@ mod clock;
 mod crew;
 mod deletion;
 mod desk;
+mod figures;
 mod finish;
 mod follow;
 mod handle;
 mod leader;
 mod leases;
+mod need;
+mod queue;
+mod queues;
+mod roll;
 mod service;
 mod spec;
 mod store;
@@ -194,6 +199,8 @@ async fn lead(
         "all open jobs were read, following the log"
     );
 
+    crew.spawn("queues", queues::show(context.clone(), stop.clone()))
+        .await;
     crew.spawn("deletions", deletion::run(context.clone(), stop.clone()))
         .await;
     follow::run(context, crew, checkpoint, stop).await

@@ -1,4 +1,5 @@
-//! What workers can call: claim, heartbeat, addresses, publish, finish, fail.
+//! What workers can call: claim, heartbeat, addresses, publish, finish, fail; and demand, for
+//! whoever starts them.
 //!
 //! # Invariants
 //!
@@ -17,7 +18,7 @@ use std::{
 
 use domain::{
     code::Code,
-    id::{CommandId, JobId, RenditionId},
+    id::{JobId, RenditionId},
     job::Lease,
 };
 use objects::Objects;
@@ -31,14 +32,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
-    service::interceptor::InterceptedService,
+    service::{Routes, interceptor::InterceptedService},
     transport::{Server, server::TcpIncoming},
 };
 
 use crate::{
     Config,
     actor::{Answer, Assignment, Message},
-    desk::Desk,
+    desk::{Claim, Desk, Pick},
+    figures,
     handle::JobHandle,
     stream::Refusal,
     wire,
@@ -47,9 +49,9 @@ use crate::{
 /// How long a signed address works.
 pub(crate) const SIGNED_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// The longest a claim waits for a task.
+/// The longest a claim waits for a task, or a supervisor for demand.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Claims that wait at a time.
+/// Those that wait at a time.
 const CLAIMS_MAX: usize = 1024;
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// The longest any request may take.
@@ -82,29 +84,37 @@ pub(crate) async fn serve(
     };
     let server = ConductorServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
     let guarded = InterceptedService::new(server, move |request: Request<()>| {
-        if is_authorized(&request, &token) {
+        let given = request.metadata().get("authorization");
+        if given.is_some_and(|given| is_token(given.as_bytes(), &token)) {
             return Ok(request);
         }
         Err(Status::unauthenticated("a worker token is needed"))
     });
+    figures::count();
+    let figures = figures::routes(move |headers| {
+        let given = headers.get("authorization");
+        given.is_some_and(|given| is_token(given.as_bytes(), &token))
+    });
+    let routes: Routes = Routes::new(guarded)
+        .into_axum_router()
+        .merge(figures)
+        .into();
     let incoming = TcpIncoming::from_listener(listener, true, None)
         .map_err(|error| anyhow::anyhow!("failed to serve on the given socket: {error}"))?;
     Server::builder()
         .timeout(REQUEST_MAX)
         .concurrency_limit_per_connection(REQUESTS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .add_service(guarded)
+        .accept_http1(true)
+        .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move { stop.cancelled().await })
         .await?;
     Ok(())
 }
 
 /// Compares digests, every byte of them: how long it takes says nothing about the token.
-fn is_authorized(request: &Request<()>, token: &[u8]) -> bool {
-    let Some(given) = request.metadata().get("authorization") else {
-        return false;
-    };
-    let given = Sha256::digest(given.as_bytes());
+fn is_token(given: &[u8], token: &[u8]) -> bool {
+    let given = Sha256::digest(given);
     let difference = given.iter().zip(token).fold(0, |sum, (a, b)| sum | (a ^ b));
     difference == 0
 }
@@ -151,39 +161,32 @@ impl Service {
         })
     }
 
-    /// Starts the first task there is, if there is one now.
-    async fn next(
-        &self,
-        request: CommandId,
-        worker: &str,
-        kinds: &[String],
-    ) -> Result<Option<protocol::Task>, Status> {
-        while let Some(pick) = self.desk.pick(request, kinds) {
-            let handle = pick.handle.clone();
-            let (answer, answered) = oneshot::channel();
-            let start = Message::Start {
-                task: pick.task.clone(),
-                worker: worker.to_owned(),
-                request,
-                answer,
-            };
-            let told = pick.tell(start).await;
-            let result = match told {
-                Ok(()) => answered.await.map_err(|_| ()),
-                Err(_) => Err(()),
-            };
-            match result {
-                Ok(Ok(assignment)) => return self.task(&handle, assignment).await.map(Some),
-                Ok(Err(Refusal::Rejected(rejection))) => {
-                    tracing::debug!(job.id = %handle.job, %rejection, "a task was gone before it was claimed");
-                    self.desk.release(request);
-                }
-                Ok(Err(refusal)) => return Err(wire::refused(refusal)),
-                // Its actor ended, and left the desk or is about to.
-                Err(()) => return Err(Status::unavailable("the job has just ended; try again")),
+    /// Begins the task that was picked; `None` where it was gone meanwhile.
+    async fn start(&self, pick: Pick, claim: &Claim) -> Result<Option<protocol::Task>, Status> {
+        let handle = pick.handle.clone();
+        let (answer, answered) = oneshot::channel();
+        let start = Message::Start {
+            task: pick.task.clone(),
+            worker: claim.worker.clone(),
+            request: claim.request,
+            answer,
+        };
+        let told = pick.tell(start).await;
+        let result = match told {
+            Ok(()) => answered.await.map_err(|_| ()),
+            Err(_) => Err(()),
+        };
+        match result {
+            Ok(Ok(assignment)) => self.task(&handle, assignment).await.map(Some),
+            Ok(Err(Refusal::Rejected(rejection))) => {
+                tracing::debug!(job.id = %handle.job, %rejection, "a task was gone before it was claimed");
+                self.desk.release(claim.request);
+                Ok(None)
             }
+            Ok(Err(refusal)) => Err(wire::refused(refusal)),
+            // Its actor ended, and left the desk or is about to.
+            Err(()) => Err(Status::unavailable("the job has just ended; try again")),
         }
-        Ok(None)
     }
 
     async fn task(
@@ -191,7 +194,11 @@ impl Service {
         handle: &JobHandle,
         assignment: Assignment,
     ) -> Result<protocol::Task, Status> {
-        let Assignment { lease, spec } = assignment;
+        let Assignment {
+            lease,
+            spec,
+            memory_mib,
+        } = assignment;
         Ok(protocol::Task {
             lease: Some(protocol::Lease {
                 job: handle.job.to_string(),
@@ -202,6 +209,7 @@ impl Service {
             heartbeat_ms: self.config.heartbeat().as_millis() as u32,
             source: Some(self.source(handle).await?),
             spec: Some(spec),
+            memory_mib,
         })
     }
 }
@@ -217,32 +225,45 @@ impl Conductor for Service {
             .request_id
             .parse()
             .map_err(|_| wire::invalid("the request id is not a UUID"))?;
-        let worker = wire::worker(request.worker)?;
-        if request.kinds.len() > wire::KINDS_MAX {
-            return Err(wire::invalid("at most 16 kinds"));
-        }
+        let claim = Claim {
+            request: id,
+            worker: wire::worker(request.worker)?,
+            kinds: wire::kinds(request.kinds)?,
+            capacity: wire::capacity(request.capacity.unwrap_or_default())?,
+        };
         self.is_leading()?;
         let Ok(_place) = self.claims.try_acquire() else {
             return Err(Status::resource_exhausted(
                 "too many workers wait for a task",
             ));
         };
-        let wait = Duration::from_millis(u64::from(request.wait_ms)).min(WAIT_MAX);
-        let until = Instant::now() + wait;
-        let mut offered = self.desk.offered();
-        loop {
-            offered.mark_unchanged();
-            if let Some(task) = self.next(id, &worker, &request.kinds).await? {
+        let until = Instant::now() + wait(request.wait_ms);
+        let came = self.desk.ticket();
+        let mut is_late = false;
+        // Each turn either ends it or meets a task that was gone: those become fewer.
+        while !is_late {
+            let mut place = self.desk.stand(came, claim.clone());
+            let pick = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {
+                    self.is_leading()?;
+                    None
+                }
+                pick = place.answer() => Some(pick.ok_or_else(|| {
+                    Status::unavailable("the same request was sent again; its answer goes there")
+                })?),
+                () = tokio::time::sleep_until(until) => {
+                    is_late = true;
+                    place.give_up()
+                }
+            };
+            if let Some(pick) = pick
+                && let Some(task) = self.start(pick, &claim).await?
+            {
                 return Ok(Response::new(protocol::ClaimResponse { task: Some(task) }));
             }
-            tokio::select! {
-                () = self.stop.cancelled() => self.is_leading()?,
-                _ = offered.changed() => {}
-                () = tokio::time::sleep_until(until) => {
-                    return Ok(Response::new(protocol::ClaimResponse { task: None }));
-                }
-            }
         }
+        Ok(Response::new(protocol::ClaimResponse { task: None }))
     }
 
     async fn heartbeat(
@@ -252,6 +273,8 @@ impl Conductor for Service {
         let request = request.into_inner();
         let (job, lease) = wire::lease(request.lease)?;
         self.is_leading()?;
+        let capacity = request.capacity.map(wire::capacity).transpose()?;
+        self.desk.beats(&request.worker, capacity);
         let Some(handle) = self.desk.job(job) else {
             let gone = protocol::HeartbeatResponse { cancelled: true };
             return Ok(Response::new(gone));
@@ -376,6 +399,34 @@ impl Conductor for Service {
         .await?;
         Ok(Response::new(protocol::FailResponse {}))
     }
+
+    async fn demand(
+        &self,
+        request: Request<protocol::DemandRequest>,
+    ) -> Result<Response<protocol::DemandResponse>, Status> {
+        self.is_leading()?;
+        let Ok(_place) = self.claims.try_acquire() else {
+            return Err(Status::resource_exhausted("too many wait"));
+        };
+        let mut left = self.desk.left();
+        let some_are_left = left.wait_for(|left| *left > 0);
+        let tasks = tokio::select! {
+            () = self.stop.cancelled() => {
+                self.is_leading()?;
+                0
+            }
+            left = some_are_left => left.map_or(0, |left| *left),
+            () = tokio::time::sleep(wait(request.into_inner().wait_ms)) => 0,
+        };
+        Ok(Response::new(protocol::DemandResponse {
+            tasks: u32::try_from(tasks).unwrap_or(u32::MAX),
+            workers: self.desk.workers(),
+        }))
+    }
+}
+
+fn wait(wait_ms: u32) -> Duration {
+    Duration::from_millis(u64::from(wait_ms)).min(WAIT_MAX)
 }
 
 /// A word that is none of our codes, or speaks of the upload, which workers never see, is a crash.

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use domain::{
     id::{EventId, JobId, Owner, VideoId},
     job::Source,
+    video::Priority,
 };
 use sqlx::{
     PgConnection, PgPool,
@@ -36,6 +37,7 @@ pub(crate) struct OpenJob {
     /// The event that asked for it.
     pub cause: EventId,
     pub asked_at_ms: i64,
+    pub priority: Priority,
     /// The event that made it pointless.
     pub cancelled_by: Option<EventId>,
 }
@@ -66,9 +68,29 @@ pub(crate) struct Deletion {
     pub swept: bool,
 }
 
+mod queues;
+
 #[derive(Clone)]
 pub(crate) struct Store {
     pool: PgPool,
+}
+
+/// As it stands in the tables: lower comes first.
+fn priority_number(priority: Priority) -> i16 {
+    match priority {
+        Priority::High => 0,
+        Priority::Normal => 1,
+        Priority::Low => 2,
+    }
+}
+
+fn priority_of(number: i16) -> Priority {
+    let known = Priority::ALL.into_iter();
+    // A row of a later release, which knows more of them.
+    known
+        .rev()
+        .find(|priority| priority_number(*priority) <= number)
+        .unwrap_or_default()
 }
 
 /// How to reach PostgreSQL, with our schema in front.
@@ -134,7 +156,8 @@ impl Store {
 
     pub(crate) async fn open_jobs(&self) -> sqlx::Result<Vec<OpenJob>> {
         let rows = sqlx::query!(
-            "select job, video, owner, source_key, source_etag, source_size_bytes, cause, asked_at_ms, cancelled_by
+            "select job, video, owner, source_key, source_etag, source_size_bytes, cause, asked_at_ms, priority,
+                cancelled_by
              from open_jobs order by asked_at_ms, job"
         )
         .fetch_all(&self.pool)
@@ -150,6 +173,7 @@ impl Store {
             },
             cause: EventId(row.cause),
             asked_at_ms: row.asked_at_ms,
+            priority: priority_of(row.priority),
             cancelled_by: row.cancelled_by.map(EventId),
         });
         Ok(open.collect())
@@ -165,8 +189,8 @@ impl Store {
     pub(crate) async fn open_job(&self, step: Step, open: &OpenJob) -> anyhow::Result<()> {
         let mut tx = self.pool.begin().await?;
         sqlx::query!(
-            "insert into open_jobs (job, video, owner, source_key, source_etag, source_size_bytes, cause, asked_at_ms)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
+            "insert into open_jobs (job, video, owner, source_key, source_etag, source_size_bytes, cause, asked_at_ms, priority)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              on conflict (job) do nothing",
             open.job.0,
             open.video.0,
@@ -176,6 +200,7 @@ impl Store {
             open.source.size_bytes as i64,
             open.cause.0,
             open.asked_at_ms,
+            priority_number(open.priority),
         )
         .execute(&mut *tx)
         .await?;

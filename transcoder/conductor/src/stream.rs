@@ -54,10 +54,24 @@ pub(crate) struct JobStream {
     doubtful: bool,
     commands: HashSet<CommandId>,
     claims: HashMap<CommandId, Lease>,
-    starts: HashMap<Lease, EventId>,
+    starts: HashMap<Lease, Start>,
     last: Option<EventId>,
     playable_by: Option<EventId>,
     ended_by: Option<EventId>,
+}
+
+/// How an attempt began.
+struct Start {
+    event: EventId,
+    at_ms: i64,
+}
+
+/// An attempt under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    pub worker: String,
+    pub kind: &'static str,
+    pub since_ms: i64,
 }
 
 impl JobStream {
@@ -93,7 +107,7 @@ impl JobStream {
 
     /// The event that began an attempt.
     pub(crate) fn start_of(&self, lease: &Lease) -> Option<EventId> {
-        self.starts.get(lease).copied()
+        self.starts.get(lease).map(|start| start.event)
     }
 
     pub(crate) fn last(&self) -> Option<EventId> {
@@ -111,15 +125,20 @@ impl JobStream {
     }
 
     /// The attempts under way, with who runs them.
-    pub(crate) fn running(&self) -> HashMap<Lease, String> {
+    pub(crate) fn running(&self) -> HashMap<Lease, Running> {
         let worker = |state: &TaskState| match state {
             TaskState::Running { worker } => worker.clone(),
             TaskState::Waiting | TaskState::Done(_) | TaskState::GivenUp => String::new(),
         };
-        self.job
-            .running()
-            .map(|(lease, progress)| (lease, worker(&progress.state)))
-            .collect()
+        let running = self.job.running().map(|(lease, progress)| {
+            let running = Running {
+                worker: worker(&progress.state),
+                kind: progress.task.spec.name(),
+                since_ms: self.starts.get(&lease).map_or(0, |start| start.at_ms),
+            };
+            (lease, running)
+        });
+        running.collect()
     }
 
     /// Reads what is not known yet, if anything might be.
@@ -182,6 +201,7 @@ impl JobStream {
             Err(AppendError::Log(error)) => return Err(Refusal::Unavailable(error.into())),
         };
         for (index, event) in events.iter().enumerate() {
+            self.count(event);
             self.evolve(EventId::of(by.command, index), by.command, event);
         }
         self.revision = Some(appended.revision);
@@ -189,11 +209,36 @@ impl JobStream {
         Ok(true)
     }
 
+    /// Counts how attempts end: here and not in `evolve`, which sees the past again.
+    fn count(&self, event: &Event) {
+        let (lease, outcome) = match &event.event {
+            Kind::TaskFinished { lease, .. } => (lease, "finished"),
+            Kind::TaskFailed { lease, .. } => (lease, "failed"),
+            Kind::LeaseLost { lease } => (lease, "lease_lost"),
+            Kind::TaskCancelled { lease } => (lease, "cancelled"),
+            Kind::Planned { .. }
+            | Kind::LadderPlanned { .. }
+            | Kind::TaskStarted { .. }
+            | Kind::SegmentsPublished { .. }
+            | Kind::Completed {}
+            | Kind::Failed { .. }
+            | Kind::Cancelled {} => return,
+        };
+        let task = self.job.tasks.get(&lease.task);
+        let kind = task.map_or("unknown", |progress| progress.task.spec.name());
+        metrics::counter!("kinolog_conductor_attempts_total", "kind" => kind, "outcome" => outcome)
+            .increment(1);
+    }
+
     fn evolve(&mut self, id: EventId, command: CommandId, event: &Event) {
         self.commands.insert(command);
         if let Kind::TaskStarted { lease, .. } = &event.event {
             self.claims.insert(command, lease.clone());
-            self.starts.insert(lease.clone(), id);
+            let start = Start {
+                event: id,
+                at_ms: event.at_ms,
+            };
+            self.starts.insert(lease.clone(), start);
         }
         self.job = std::mem::take(&mut self.job).evolve(event);
         self.last = Some(id);

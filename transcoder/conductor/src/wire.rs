@@ -16,7 +16,7 @@ use domain::{
 };
 use tonic::Status;
 
-use crate::{actor::CONDUCTOR, handle::JobHandle, stream::Refusal};
+use crate::{actor::CONDUCTOR, handle::JobHandle, roll::Capacity, stream::Refusal};
 
 pub(crate) const NAME_CHARS_MAX: usize = 100;
 pub(crate) const MESSAGE_CHARS_MAX: usize = 500;
@@ -48,6 +48,29 @@ pub(crate) fn worker(name: String) -> Result<String, Status> {
         return Err(invalid("this name is the conductor's own"));
     }
     Ok(name)
+}
+
+pub(crate) fn kinds(kinds: Vec<String>) -> Result<Vec<String>, Status> {
+    if kinds.len() > KINDS_MAX {
+        return Err(invalid("at most 16 kinds"));
+    }
+    for kind in &kinds {
+        short("the kind of a task", kind)?;
+    }
+    Ok(kinds)
+}
+
+pub(crate) fn capacity(said: protocol::Capacity) -> Result<Capacity, Status> {
+    if said.version.chars().count() > NAME_CHARS_MAX {
+        return Err(invalid("the worker's version has at most 100 characters"));
+    }
+    Ok(Capacity {
+        slots: said.slots,
+        running: said.running,
+        memory_mib: said.memory_mib,
+        memory_used_mib: said.memory_used_mib,
+        version: said.version,
+    })
 }
 
 pub(crate) fn name(name: &str) -> Result<&str, Status> {

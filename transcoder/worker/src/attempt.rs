@@ -73,15 +73,6 @@ impl Patience {
     }
 }
 
-/// How an attempt ended.
-pub(crate) enum Ended {
-    Reported,
-    /// The lease was lost, or the conductor could not be told.
-    Dropped,
-    /// The worker is being stopped.
-    Stopped,
-}
-
 /// What came of it, before it is reported.
 enum Outcome {
     Done(FinishRequest),
@@ -96,7 +87,7 @@ pub(crate) async fn run(
     task: Task,
     allowed: Patience,
     stop: &CancellationToken,
-) -> Ended {
+) {
     let lease = task.lease.clone().unwrap_or_default();
     let patience = Duration::from_millis(task.lease_ms.max(1000).into());
     tracing::info!(
@@ -119,10 +110,10 @@ pub(crate) async fn run(
         reason = kept => Outcome::Lost(reason),
         () = stop.cancelled() => Outcome::Stopped,
     };
-    report(link, &lease, outcome, patience).await
+    report(link, &lease, outcome, patience).await;
 }
 
-async fn report(link: &Link, lease: &Lease, outcome: Outcome, patience: Duration) -> Ended {
+async fn report(link: &Link, lease: &Lease, outcome: Outcome, patience: Duration) {
     let told = match outcome {
         Outcome::Done(mut finish) => {
             finish.lease = Some(lease.clone());
@@ -150,21 +141,17 @@ async fn report(link: &Link, lease: &Lease, outcome: Outcome, patience: Duration
                 "dropped {}: {reason}",
                 lease.task
             );
-            return Ended::Dropped;
+            return;
         }
-        Outcome::Stopped => return Ended::Stopped,
+        Outcome::Stopped => return,
     };
-    match told {
-        Ok(()) => Ended::Reported,
-        Err(error) => {
-            tracing::warn!(
-                job.id = lease.job,
-                task = lease.task,
-                "failed to report {}: {error}",
-                lease.task
-            );
-            Ended::Dropped
-        }
+    if let Err(error) = told {
+        tracing::warn!(
+            job.id = lease.job,
+            task = lease.task,
+            "failed to report {}: {error}",
+            lease.task
+        );
     }
 }
 

@@ -10,6 +10,7 @@
 //! * Whatever the child does, the parent ends the attempt: done, failed or dropped.
 
 pub mod attempt;
+pub mod capacity;
 pub mod check;
 pub mod child;
 pub mod claim;

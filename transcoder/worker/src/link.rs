@@ -7,6 +7,8 @@
 //! * "Not yours" ends the attempt at once; it is never tried again.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,6 +23,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::capacity::Capacity;
 use crate::failure::Failure;
 
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -84,51 +87,125 @@ type Client = ConductorClient<InterceptedService<Channel, Token>>;
 /// A cheap handle; connects when it is first used, and again when it has to.
 #[derive(Clone)]
 pub struct Link {
-    client: Client,
-    worker: String,
+    conductors: Arc<Conductors>,
+    worker: Worker,
+}
+
+/// One leads, the others wait to; nobody says which.
+struct Conductors {
+    clients: Vec<Client>,
+    /// The one to call: another one as soon as this one is away.
+    at: AtomicUsize,
+}
+
+impl Conductors {
+    fn client(&self) -> (usize, Client) {
+        let at = self.at.load(Ordering::Relaxed);
+        (at, self.clients[at % self.clients.len()].clone())
+    }
+
+    /// Many calls may meet the same one being away: only one of them moves on.
+    fn is_away(&self, at: usize) {
+        let next = at.wrapping_add(1);
+        let order = Ordering::Relaxed;
+        // An error means that another call was quicker.
+        let _moved = self.at.compare_exchange(at, next, order, order);
+    }
+
+    /// One try.
+    async fn call<T, F>(
+        &self,
+        wait: Duration,
+        call: impl FnOnce(Client) -> F,
+    ) -> Result<T, LinkError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let (at, client) = self.client();
+        let answer = answered(timeout(wait, call(client)).await);
+        if let Err(LinkError::Away(_)) = &answer {
+            self.is_away(at);
+        }
+        answer
+    }
+}
+
+/// Who calls.
+#[derive(Clone)]
+pub struct Worker {
+    pub name: String,
+    /// The kinds of tasks it takes; empty: all.
+    pub kinds: Vec<String>,
+    pub capacity: Capacity,
 }
 
 impl Link {
-    pub fn new(conductor: &str, token: &str, worker: &str) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(conductor.to_owned())
-            .with_context(|| format!("{conductor} is not the address of a conductor"))?
-            .connect_timeout(CONNECT_WAIT_MAX)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10));
+    /// `conductor` is an address, or several with commas between them.
+    pub fn new(conductor: &str, token: &str, worker: Worker) -> anyhow::Result<Self> {
         let bearer = format!("Bearer {token}")
             .parse()
             .context("the worker token is not a header value")?;
+        let token = Token(bearer);
+        let client = |address: &str| {
+            let endpoint = Endpoint::from_shared(address.to_owned())
+                .with_context(|| format!("{address} is not the address of a conductor"))?
+                .connect_timeout(CONNECT_WAIT_MAX)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(20))
+                .keep_alive_timeout(Duration::from_secs(10));
+            anyhow::Ok(ConductorClient::with_interceptor(
+                endpoint.connect_lazy(),
+                token.clone(),
+            ))
+        };
+        let clients = conductor.split(',').map(str::trim).map(client);
         Ok(Link {
-            client: ConductorClient::with_interceptor(endpoint.connect_lazy(), Token(bearer)),
-            worker: worker.to_owned(),
+            conductors: Arc::new(Conductors {
+                clients: clients.collect::<Result<_, _>>()?,
+                at: AtomicUsize::new(0),
+            }),
+            worker,
         })
     }
 
-    /// One try to get a task; the same request gets the same task.
-    pub async fn claim(&self, request_id: &str) -> Result<Option<Task>, LinkError> {
+    pub(crate) fn capacity(&self) -> Capacity {
+        self.worker.capacity.clone()
+    }
+
+    /// One try to get a task, which waits for one at most `wait`; the same request gets the
+    /// same task.
+    pub async fn claim(
+        &self,
+        request_id: &str,
+        wait: Option<Duration>,
+    ) -> Result<Option<Task>, LinkError> {
+        let wait_ms = wait.map_or(CLAIM_WAIT_MS, |wait| {
+            u32::try_from(wait.as_millis()).map_or(CLAIM_WAIT_MS, |ms| ms.min(CLAIM_WAIT_MS))
+        });
         let request = ClaimRequest {
             request_id: request_id.to_owned(),
-            worker: self.worker.clone(),
-            kinds: vec![],
-            wait_ms: CLAIM_WAIT_MS,
+            worker: self.worker.name.clone(),
+            kinds: self.worker.kinds.clone(),
+            wait_ms,
+            capacity: Some(self.worker.capacity.said()),
         };
         let wait = CALL_WAIT_MAX + Duration::from_millis(CLAIM_WAIT_MS.into());
-        let mut client = self.client.clone();
-        let answer = timeout(wait, client.claim(request)).await;
-        answered(answer).map(|answer| answer.task)
+        let call = |mut client: Client| async move { client.claim(request).await };
+        let answer = self.conductors.call(wait, call).await;
+        answer.map(|answer| answer.task)
     }
 
     /// One try to keep the lease; true: the job is gone.
     pub(crate) async fn heartbeat(&self, lease: &Lease, permille: u32) -> Result<bool, LinkError> {
         let request = HeartbeatRequest {
             lease: Some(lease.clone()),
-            worker: self.worker.clone(),
+            worker: self.worker.name.clone(),
             progress_permille: permille,
+            capacity: Some(self.worker.capacity.said()),
         };
-        let mut client = self.client.clone();
-        let answer = timeout(CALL_WAIT_MAX, client.heartbeat(request)).await;
-        answered(answer).map(|answer| answer.cancelled)
+        let call = |mut client: Client| async move { client.heartbeat(request).await };
+        let answer = self.conductors.call(CALL_WAIT_MAX, call).await;
+        answer.map(|answer| answer.cancelled)
     }
 
     pub(crate) async fn renew_source(
@@ -229,8 +306,7 @@ impl Link {
         let until = Instant::now() + patience;
         let mut pause = PAUSE_MIN;
         loop {
-            let answer = timeout(CALL_WAIT_MAX, call(self.client.clone())).await;
-            let error = match answered(answer) {
+            let error = match self.conductors.call(CALL_WAIT_MAX, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(error @ LinkError::Away(_)) => error,
                 Err(error) => return Err(error),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use kinolog_worker::attempt::Patience;
+use kinolog_worker::capacity::{self, Capacity};
 use kinolog_worker::claim::{self, Settings};
 use kinolog_worker::launch::Launcher;
-use kinolog_worker::link::Link;
+use kinolog_worker::link::{self, Link};
 use kinolog_worker::memory::RESIDENT_BYTES_MAX;
 use kinolog_worker::{check, child, clip, count};
 use tokio_util::sync::CancellationToken;
@@ -30,14 +31,15 @@ struct Cli {
 
 #[derive(Args)]
 struct Worker {
-    /// Where the conductor listens.
+    /// Where the conductor listens; several addresses, with commas between them, where one
+    /// of several conductors leads.
     #[arg(
         long,
         env = "KINOLOG_CONDUCTOR",
         default_value = "http://127.0.0.1:8090"
     )]
     conductor: String,
-    /// A stable name of this worker.
+    /// A stable name of this worker, and of no other.
     #[arg(long, env = "KINOLOG_WORKER_NAME", default_value = "worker")]
     name: String,
     /// A folder of this worker's own; holds the plugin registry unless --registry says where.
@@ -49,6 +51,19 @@ struct Worker {
     /// Take one task, then exit.
     #[arg(long)]
     once: bool,
+    /// Take tasks of these kinds only: probe, passthrough, encode, audio, poster.
+    #[arg(long, env = "KINOLOG_WORKER_KINDS", value_delimiter = ',',
+        value_parser = ["probe", "passthrough", "encode", "audio", "poster"])]
+    kinds: Vec<String>,
+    /// How many tasks to run at a time; one for each core if not said.
+    #[arg(long, env = "KINOLOG_WORKER_SLOTS", value_parser = clap::value_parser!(u32).range(1..=256))]
+    slots: Option<u32>,
+    /// The memory that all tasks together may take; three quarters of what is free if not said.
+    #[arg(long, env = "KINOLOG_WORKER_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(64..))]
+    memory_mib: Option<u32>,
+    /// Exit after so long without a task.
+    #[arg(long, env = "KINOLOG_WORKER_IDLE_SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    idle_seconds: Option<u64>,
     /// A child that shows no progress for so long is stopped.
     #[arg(long, env = "KINOLOG_WORKER_STALL_SECONDS", default_value_t = 60)]
     stall_seconds: u64,
@@ -138,17 +153,30 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let token = std::env::var("KINOLOG_WORKER_TOKEN")
         .context("KINOLOG_WORKER_TOKEN is not set: the conductor's worker token")?;
     let stop = CancellationToken::new();
-    let link = Link::new(&cli.worker.conductor, &token, &cli.worker.name)?;
+    let slots = cli.worker.slots.unwrap_or_else(capacity::slots_here);
+    let memory_mib = cli
+        .worker
+        .memory_mib
+        .unwrap_or_else(capacity::memory_mib_here);
+    let worker = link::Worker {
+        name: cli.worker.name.clone(),
+        kinds: cli.worker.kinds,
+        capacity: Capacity::new(slots, memory_mib),
+    };
+    let link = Link::new(&cli.worker.conductor, &token, worker)?;
     let settings = Settings {
         once: cli.worker.once,
         patience: Patience {
             stall: Duration::from_secs(cli.worker.stall_seconds.max(1)),
             base: ATTEMPT_BASE,
         },
+        idle: cli.worker.idle_seconds.map(Duration::from_secs),
     };
     check::warn_of_sandbox(&launcher).await;
     tracing::info!(
         worker = cli.worker.name,
+        slots,
+        memory_mib,
         "worker {} is ready",
         cli.worker.name
     );

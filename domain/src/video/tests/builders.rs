@@ -68,6 +68,7 @@ pub(super) fn request_with(details: Details) -> Command {
         declared: declared(),
         key: "sources/v/original".to_owned(),
         expires_at_ms: 100,
+        priority: Priority::Normal,
         at_ms,
     }
 }
@@ -135,6 +136,7 @@ pub(super) fn requested() -> Event {
         declared: declared(),
         key: "sources/v/original".to_owned(),
         expires_at_ms: 100,
+        priority: Priority::Normal,
     })
 }
 
@@ -143,6 +145,7 @@ pub(super) fn completed() -> Event {
         key: "sources/v/original".to_owned(),
         etag: "e".to_owned(),
         size_bytes: 7,
+        priority: Priority::Normal,
     })
 }
 
@@ -151,6 +154,7 @@ pub(super) fn retried() -> Event {
         key: "sources/v/original".to_owned(),
         etag: "e".to_owned(),
         size_bytes: 7,
+        priority: Priority::Normal,
     })
 }
 

@@ -60,6 +60,7 @@ proptest! {
             declared: Declared { size_bytes: 7, ..Declared::default() },
             key: "k".to_owned(),
             expires_at_ms: 10,
+            priority: Priority::Normal,
             at_ms: 1,
         };
         let mut video = Video::default();

@@ -75,8 +75,8 @@ impl Actor {
         self.handle
             .leases
             .follow(&self.stream.running(), Instant::now());
-        for (lease, worker) in self.stream.running() {
-            if worker == CONDUCTOR || self.handle.leases.holds(&lease) {
+        for (lease, running) in self.stream.running() {
+            if running.worker == CONDUCTOR || self.handle.leases.holds(&lease) {
                 continue;
             }
             let by = self.by_lease(&lease, "lose", CONDUCTOR);
@@ -182,7 +182,7 @@ impl Actor {
             self.stream.perform(start, by).await?;
         }
         let running = self.stream.running().into_iter();
-        let Some((lease, _)) = running.into_iter().find(|(_, worker)| worker == CONDUCTOR) else {
+        let Some((lease, _)) = running.into_iter().find(|(_, it)| it.worker == CONDUCTOR) else {
             self.check = None;
             return Ok(());
         };
@@ -213,7 +213,7 @@ impl Actor {
                     Command::Finish {
                         lease,
                         outcome,
-                        slots: super::SLOTS,
+                        slots: super::SLOTS_MIN,
                         at_ms,
                     },
                 )

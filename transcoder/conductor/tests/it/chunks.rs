@@ -218,8 +218,14 @@ async fn insist<T>(
             Err(refusal) if matches!(refusal.code(), Code::NotFound | Code::Aborted) => {
                 return None;
             }
-            // Killed in the middle of an answer it says nothing about itself.
-            Err(refusal) if matches!(refusal.code(), Code::Unavailable | Code::Unknown) => {
+            // Killed in the middle of an answer, or of a greeting, it says nothing about itself: a
+            // worker takes all of these for a conductor that is away.
+            Err(refusal)
+                if matches!(
+                    refusal.code(),
+                    Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
+                ) =>
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(refusal) => panic!("{refusal}"),

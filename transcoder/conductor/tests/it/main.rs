@@ -7,6 +7,7 @@ mod faults;
 mod leadership;
 mod leases;
 mod life;
+mod queue;
 mod refusals;
 mod warnings;
 mod worker;

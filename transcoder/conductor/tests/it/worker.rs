@@ -54,6 +54,7 @@ impl Worker {
             }),
             worker: self.name.clone(),
             progress_permille: 0,
+            capacity: None,
         };
         self.client
             .clone()
@@ -68,14 +69,31 @@ impl Worker {
         kinds: &[&str],
         wait_ms: u32,
     ) -> Result<Option<Task>, Status> {
+        self.claim_within(request, kinds, wait_ms, None).await
+    }
+
+    pub async fn claim_within(
+        &self,
+        request: Uuid,
+        kinds: &[&str],
+        wait_ms: u32,
+        capacity: Option<protocol::Capacity>,
+    ) -> Result<Option<Task>, Status> {
         let message = protocol::ClaimRequest {
             request_id: request.to_string(),
             worker: self.name.clone(),
             kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
             wait_ms,
+            capacity,
         };
         let answer = self.client.clone().claim(self.request(message)).await?;
         Ok(answer.into_inner().task)
+    }
+
+    pub async fn demand(&self, wait_ms: u32) -> Result<protocol::DemandResponse, Status> {
+        let message = protocol::DemandRequest { wait_ms };
+        let answer = self.client.clone().demand(self.request(message)).await?;
+        Ok(answer.into_inner())
     }
 
     /// A task of this kind, sooner or later.
@@ -92,6 +110,7 @@ impl Worker {
             lease: Some(lease.clone()),
             worker: self.name.clone(),
             progress_permille: 500,
+            capacity: None,
         };
         let answer = self.client.clone().heartbeat(self.request(message)).await?;
         Ok(answer.into_inner().cancelled)

@@ -241,6 +241,10 @@ impl World {
 
     /// Uploads something; its job follows.
     pub async fn upload(&self) -> (VideoId, JobId) {
+        self.upload_with(video::Priority::Normal).await
+    }
+
+    pub async fn upload_with(&self, priority: video::Priority) -> (VideoId, JobId) {
         let video = VideoId(Uuid::now_v7());
         let key = format!("sources/{video}/original");
         let at_ms = 1_700_000_000_000;
@@ -261,6 +265,7 @@ impl World {
                 },
                 key: key.clone(),
                 expires_at_ms: at_ms + 3_600_000,
+                priority,
                 at_ms,
             },
         )

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use kinolog_worker::attempt::Patience;
+use kinolog_worker::capacity::Capacity;
 use kinolog_worker::claim::{self, Settings};
 use kinolog_worker::failure::Code;
 use kinolog_worker::launch::Launcher;
-use kinolog_worker::link::Link;
+use kinolog_worker::link::{Link, Worker};
 use protocol::finish_request;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +29,16 @@ async fn end(child: &str, patience: Patience, memory_mib: u64) -> End {
     let size = source.len() as u64;
     let (_store, store_at) = Store::start(source).await;
     let (desk, desk_at) = Desk::start(probe(), size, store_at, 0).await;
-    let link = Link::new(&format!("http://{desk_at}"), TOKEN, "worker").unwrap();
+    let worker = Worker {
+        name: "worker".to_owned(),
+        kinds: vec![],
+        capacity: Capacity::new(1, 1000),
+    };
+    let link = Link::new(&format!("http://{desk_at}"), TOKEN, worker).unwrap();
     let settings = Settings {
         once: true,
         patience,
+        idle: None,
     };
     let worked = claim::work(link, launcher, settings, CancellationToken::new());
     let ended = timeout(Duration::from_secs(60), worked).await;

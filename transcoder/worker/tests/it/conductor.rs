@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use protocol::conductor_server::{Conductor, ConductorServer};
 use protocol::task::Spec;
 use protocol::{
-    ClaimRequest, ClaimResponse, FailRequest, FailResponse, FinishRequest, FinishResponse,
-    HeartbeatRequest, HeartbeatResponse, Init, Lease, PresignOutputsRequest,
-    PresignOutputsResponse, Presigned, PublishRequest, PublishResponse, RenewSourceRequest,
-    RenewSourceResponse, Segment, Source, Task, finish_request,
+    Capacity, ClaimRequest, ClaimResponse, DemandRequest, DemandResponse, FailRequest,
+    FailResponse, FinishRequest, FinishResponse, HeartbeatRequest, HeartbeatResponse, Init, Lease,
+    PresignOutputsRequest, PresignOutputsResponse, Presigned, PublishRequest, PublishResponse,
+    RenewSourceRequest, RenewSourceResponse, Segment, Source, Task, finish_request,
 };
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
@@ -29,6 +29,8 @@ pub enum End {
 #[derive(Default)]
 pub struct Told {
     pub claims: Vec<String>,
+    /// What the worker said of itself, with each claim and each heartbeat.
+    pub capacities: Vec<Capacity>,
     pub beats: u32,
     pub renewals: u32,
     pub inits: BTreeMap<String, Init>,
@@ -61,6 +63,7 @@ impl Desk {
             heartbeat_ms: 200,
             source: Some(source(store, size, expires_at_ms)),
             spec: Some(spec),
+            memory_mib: 100,
         };
         let desk = Arc::new(Desk {
             told: Mutex::default(),
@@ -139,7 +142,11 @@ impl Conductor for Served {
         request: Request<ClaimRequest>,
     ) -> Result<Response<ClaimResponse>, Status> {
         let id = request.get_ref().request_id.clone();
-        self.0.told.lock().unwrap().claims.push(id);
+        let capacity = request.get_ref().capacity.clone().unwrap();
+        let mut told = self.0.told.lock().unwrap();
+        told.claims.push(id);
+        told.capacities.push(capacity);
+        drop(told);
         self.0.allowed(&request)?;
         let done = self.0.told.lock().unwrap().end.is_some() || *self.0.lost.lock().unwrap();
         let task = (!done).then(|| self.0.task.clone());
@@ -151,7 +158,11 @@ impl Conductor for Served {
         request: Request<HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, Status> {
         self.0.holds(&request, request.get_ref().lease.as_ref())?;
-        self.0.told.lock().unwrap().beats += 1;
+        let mut told = self.0.told.lock().unwrap();
+        told.beats += 1;
+        told.capacities.extend(request.into_inner().capacity);
+        drop(told);
+        self.0.changed.notify_waiters();
         Ok(Response::new(HeartbeatResponse { cancelled: false }))
     }
 
@@ -224,5 +235,9 @@ impl Conductor for Served {
         self.0.holds(&request, request.get_ref().lease.as_ref())?;
         self.0.end(End::Failed(request.into_inner()));
         Ok(Response::new(FailResponse {}))
+    }
+
+    async fn demand(&self, _: Request<DemandRequest>) -> Result<Response<DemandResponse>, Status> {
+        Err(Status::unimplemented("no worker asks for it"))
     }
 }

@@ -17,6 +17,7 @@ mod posters;
 mod probe;
 mod sandbox;
 mod seams;
+mod slots;
 mod sounds;
 mod sources;
 mod store;
