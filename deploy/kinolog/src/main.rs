@@ -66,6 +66,9 @@ struct UpArgs {
     /// How many workers to run.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=64))]
     workers: u16,
+    /// Start workers when there is work for them, and keep none when there is none.
+    #[arg(long)]
+    workers_on_demand: bool,
     /// 0: take any free ports.
     #[arg(long, value_parser = ["0"])]
     ports: Option<String>,
@@ -141,6 +144,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let options = up::Options {
                 data,
                 workers: args.workers,
+                workers_on_demand: args.workers_on_demand,
                 ports,
                 settings,
             };

@@ -37,6 +37,7 @@ use child::{Board, Spec};
 use secrets::Secrets;
 
 pub mod child;
+mod demand;
 pub mod lock;
 pub mod log_file;
 pub mod plan;
@@ -68,6 +69,8 @@ pub struct Options {
     /// Absolute.
     pub data: PathBuf,
     pub workers: u16,
+    /// Start workers when there is work for them, and keep none when there is none.
+    pub workers_on_demand: bool,
     pub ports: Ports,
     pub settings: Settings,
 }
@@ -129,7 +132,10 @@ async fn start_and_serve(
         stages.start(&plan.projections, board);
         stages.start(&plan.api, board);
         stages.start(&plan.conductor, board);
-        stages.start(&plan.workers, board);
+        match options.workers_on_demand {
+            true => stages.start_on_demand(plan, board)?,
+            false => stages.start(&plan.workers, board),
+        }
         ready::platform(plan, board).await
     };
     let ready = tokio::select! {
@@ -186,6 +192,20 @@ impl Stages {
         self.running.push((stop, keepers));
     }
 
+    /// Starts workers whenever there is something for them to do.
+    fn start_on_demand(&mut self, plan: &plan::Plan, board: &Arc<Board>) -> anyhow::Result<()> {
+        let stop = CancellationToken::new();
+        let conductor = demand::Conductor::new(&plan.settings)?;
+        let workers = demand::keep(
+            conductor,
+            plan.workers.clone(),
+            Arc::clone(board),
+            stop.clone(),
+        );
+        self.running.push((stop, vec![tokio::spawn(workers)]));
+        Ok(())
+    }
+
     /// Stops the last started first.
     async fn stop(mut self) {
         while let Some((stop, keepers)) = self.running.pop() {
@@ -213,6 +233,9 @@ pub async fn detached(options: &Options, config: Option<&Path>) -> anyhow::Resul
         "--conductor-port".to_owned(),
         options.ports.conductor.to_string(),
     ];
+    if options.workers_on_demand {
+        arguments.push("--workers-on-demand".to_owned());
+    }
     if let Some(config) = config {
         arguments.push("--config".to_owned());
         arguments.push(platform::absolute(config)?.to_string_lossy().into_owned());

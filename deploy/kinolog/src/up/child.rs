@@ -87,6 +87,17 @@ impl Board {
         self.changed.subscribe()
     }
 
+    /// A role that ended, and is not started again before it is needed.
+    pub(super) fn clear(&self, role: &str) {
+        let mut processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes.remove(role);
+        drop(processes);
+        self.changed.send_modify(|version| *version += 1);
+    }
+
     fn set(&self, role: &str, pid: u32) {
         let mut processes = self
             .processes
@@ -103,24 +114,10 @@ pub async fn keep(spec: Spec, board: Arc<Board>, stop: CancellationToken) {
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
-        match start(&spec).await {
-            Ok(mut child) => {
-                let pid = child.id().unwrap_or_default();
-                board.set(&spec.role, pid);
-                tokio::select! {
-                    ended = child.wait() => report_end(&spec, pid, ended),
-                    () = stop.cancelled() => {
-                        terminate(&spec, &mut child, pid).await;
-                        return;
-                    }
-                }
-                kill_group(pid);
-            }
-            Err(error) => say(format_args!(
-                "kinolog: failed to start {}: {error:#}",
-                spec.role
-            )),
-        }
+        let End::Reported(pid, ended) = run(&spec, &board, &stop).await else {
+            return;
+        };
+        report_end(&spec, pid, ended);
         if started.elapsed() >= HEALTHY_AFTER {
             pause = Duration::ZERO;
         }
@@ -130,6 +127,33 @@ pub async fn keep(spec: Spec, board: Arc<Board>, stop: CancellationToken) {
         }
         pause = (pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX);
     }
+}
+
+/// How a role ended.
+pub(super) enum End {
+    /// By itself, or it could not be started at all.
+    Reported(u32, anyhow::Result<ExitStatus>),
+    /// Told to.
+    Stopped,
+}
+
+/// Runs one role once, until it ends or `stop`.
+pub(super) async fn run(spec: &Spec, board: &Board, stop: &CancellationToken) -> End {
+    let mut child = match start(spec).await {
+        Ok(child) => child,
+        Err(error) => return End::Reported(0, Err(error.context("failed to start it"))),
+    };
+    let pid = child.id().unwrap_or_default();
+    board.set(&spec.role, pid);
+    let ended = tokio::select! {
+        ended = child.wait() => ended,
+        () = stop.cancelled() => {
+            terminate(spec, &mut child, pid).await;
+            return End::Stopped;
+        }
+    };
+    kill_group(pid);
+    End::Reported(pid, ended.map_err(anyhow::Error::from))
 }
 
 async fn start(spec: &Spec) -> anyhow::Result<Child> {
@@ -211,7 +235,7 @@ pub(super) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
     })
 }
 
-fn report_end(spec: &Spec, pid: u32, ended: io::Result<ExitStatus>) {
+pub(super) fn report_end(spec: &Spec, pid: u32, ended: anyhow::Result<ExitStatus>) {
     match ended {
         Ok(status) => say(format_args!(
             "kinolog: {} (process {pid}) ended: {status}; starting it again (log: {})",
@@ -219,7 +243,7 @@ fn report_end(spec: &Spec, pid: u32, ended: io::Result<ExitStatus>) {
             spec.log_path.display()
         )),
         Err(error) => say(format_args!(
-            "kinolog: lost sight of {} (process {pid}): {error}",
+            "kinolog: lost sight of {} (process {pid}): {error:#}",
             spec.role
         )),
     }

@@ -28,12 +28,17 @@ pub struct Plan {
     pub api: Vec<Spec>,
     pub conductor: Vec<Spec>,
     pub workers: Vec<Spec>,
+    /// They run also when there is nothing to do.
+    pub workers_stay: bool,
     pub postgres_socket: Option<PathBuf>,
     pub redis_socket: Option<PathBuf>,
 }
 
 /// A Unix socket's path fits into this.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// How long a worker that was started on demand stays without a task.
+const WORKER_IDLE_SECONDS: u64 = 15;
 
 /// The settings that every role of ours is told.
 const ALL_ROLES: [&str; 3] = ["eventstore", "log", "log_format"];
@@ -52,6 +57,7 @@ pub fn plan(options: &Options, mut settings: Settings, sockets: &Sockets) -> any
         api: vec![],
         conductor: vec![],
         workers: vec![],
+        workers_stay: true,
         postgres_socket: None,
         redis_socket: None,
     };
@@ -283,6 +289,7 @@ fn our_roles(options: &Options, programs: &Programs, sockets: &Sockets, plan: &m
         ..conductor
     }];
     plan.workers = workers;
+    plan.workers_stay = !options.workers_on_demand;
 }
 
 fn worker(options: &Options, settings: &Settings, programs: &Programs, number: u16) -> Spec {
@@ -294,6 +301,10 @@ fn worker(options: &Options, settings: &Settings, programs: &Programs, number: u
     let registry = options.data.join("gstreamer-registry.bin");
     env.push(("KINOLOG_WORKER_SCRATCH".to_owned(), path(scratch)));
     env.push(("KINOLOG_WORKER_REGISTRY".to_owned(), path(registry)));
+    if options.workers_on_demand {
+        let idle = ("KINOLOG_WORKER_IDLE_SECONDS", WORKER_IDLE_SECONDS);
+        env.push((idle.0.to_owned(), idle.1.to_string()));
+    }
     Spec {
         env,
         ..spec(options, &role, &programs.worker)

@@ -115,7 +115,7 @@ async fn api_is_ready(http: &reqwest::Client, plan: &Plan) -> bool {
 }
 
 fn workers_are_there(plan: &Plan, board: &Board) -> bool {
-    if plan.workers.is_empty() {
+    if plan.workers.is_empty() || !plan.workers_stay {
         return true;
     }
     let port = plan

@@ -11,4 +11,6 @@ mod media;
 mod outages;
 mod platform;
 mod rebuild;
+mod standby;
 mod supervisor;
+mod workers;

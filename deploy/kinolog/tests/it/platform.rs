@@ -15,6 +15,7 @@ static MACHINE: Mutex<()> = Mutex::new(());
 
 pub struct Platform {
     pub dir: PathBuf,
+    arguments: &'static [&'static str],
     supervisor: Option<Child>,
     _machine: MutexGuard<'static, ()>,
 }
@@ -22,6 +23,10 @@ pub struct Platform {
 impl Platform {
     /// A fresh platform, ready to be used.
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, &["--workers", "1"])
+    }
+
+    pub fn start_with(name: &str, arguments: &'static [&'static str]) -> Self {
         let machine = MACHINE
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -32,6 +37,7 @@ impl Platform {
         fs::create_dir_all(&dir).unwrap();
         let mut platform = Self {
             dir,
+            arguments,
             supervisor: None,
             _machine: machine,
         };
@@ -43,8 +49,9 @@ impl Platform {
         assert!(self.supervisor.is_none(), "the platform runs already");
         let log = fs::File::create(self.dir.with_extension("log")).unwrap();
         let child = Command::new(kinolog())
-            .args(["up", "--ports", "0", "--workers", "1", "--data"])
+            .args(["up", "--ports", "0", "--data"])
             .arg(&self.dir)
+            .args(self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -96,6 +103,12 @@ impl Platform {
     pub fn pid(&self, role: &str) -> u32 {
         let pid = self.addresses()["processes"][role].as_u64();
         pid.unwrap_or_else(|| panic!("no process {role}")) as u32
+    }
+
+    /// Whether a process plays this role.
+    pub fn plays(&self, role: &str) -> bool {
+        let pid = self.addresses()["processes"][role].as_u64();
+        pid.is_some_and(|pid| is_alive(pid as u32))
     }
 
     fn said(&self) -> String {
