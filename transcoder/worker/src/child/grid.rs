@@ -1,5 +1,5 @@
 //! From pictures at any time to pictures at a constant rate: each is the nearest one of the
-//! source.
+//! source, but none comes more than half a picture before its time.
 //!
 //! # Invariants
 //!
@@ -66,7 +66,9 @@ impl Grid {
         let halves = u128::from(held.at_ns) + u128::from(seen.at_ns);
         // The pictures up to half way between the two, and that moment itself.
         let unit = 2 * 1_000_000_000 * u128::from(self.rate.den);
-        let first_after = (halves * u128::from(self.rate.num) / unit) as u64 + 1;
+        let half_way = (halves * u128::from(self.rate.num) / unit) as u64 + 1;
+        // Half way may be seconds away where pictures are: none is shown before its time.
+        let first_after = half_way.max(self.rate.nearest(seen.at_ns));
         Taken::Instead {
             times: self.advance(first_after),
         }
@@ -145,6 +147,16 @@ mod tests {
         let rate = Rate { num: 10, den: 1 };
         let times = [250_000_000, 350_000_000, 400_000_000];
         assert_eq!(made(rate, 0, None, &times), [0, 0, 0, 0, 2]);
+    }
+
+    #[test]
+    fn a_picture_that_stays_long_stays_until_the_next_ones_time() {
+        let rate = Rate { num: 10, den: 1 };
+        let times = [0, 400_000_000, 1_000_000_000];
+        assert_eq!(
+            made(rate, 0, None, &times),
+            [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2]
+        );
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn seen(sample: &gst::Sample, info: &gst_video::VideoInfo) -> Picture {
     }
 }
 
-fn running_time_ns(sample: &gst::Sample) -> u64 {
+pub fn running_time_ns(sample: &gst::Sample) -> u64 {
     let segment = sample.segment().unwrap();
     let segment = segment.downcast_ref::<gst::ClockTime>().unwrap();
     let at = segment.to_running_time(sample.buffer().unwrap().pts());

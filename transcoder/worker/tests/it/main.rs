@@ -21,4 +21,5 @@ mod slots;
 mod sounds;
 mod sources;
 mod store;
+mod sync;
 mod worker;
