@@ -20,6 +20,10 @@ const AUDIO_GROUP: &str = "audio";
 /// `EXT-X-MAP` in playlists that are not of I-frames only asks for 6, its use in masters for 7.
 const HLS_VERSION: u32 = 7;
 
+/// Where players begin: within the first picture. Shaka takes an offset of 0 for none, and begins
+/// at the live edge of a playlist that grows.
+const START_S: &str = "0.001";
+
 /// The master playlist: the renditions that have a segment, the largest first.
 pub fn hls_master(
     renditions: &[Published],
@@ -65,7 +69,7 @@ pub fn hls_media(published: &Published, complete: bool, uri: &dyn Fn(&str) -> St
     let mut text = format!(
         "#EXTM3U\n#EXT-X-VERSION:{HLS_VERSION}\n#EXT-X-TARGETDURATION:{}\n\
          #EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-INDEPENDENT-SEGMENTS\n\
-         #EXT-X-START:TIME-OFFSET=0\n",
+         #EXT-X-START:TIME-OFFSET={START_S}\n",
         target_duration_s(published)
     );
     if let Some(init) = &published.init {

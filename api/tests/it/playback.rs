@@ -147,7 +147,7 @@ fn a_growing_video_is_asked_for_again_and_becomes_final() {
         );
         let media = path("240p.m3u8", life.id);
         let before = fetch(platform, &media, &[]).await.text().await.unwrap();
-        assert!(before.contains("#EXT-X-START:TIME-OFFSET=0") && !before.contains("ENDLIST"));
+        assert!(before.contains("#EXT-X-START:TIME-OFFSET=0.001\n") && !before.contains("ENDLIST"));
         // In the store and not in the log: not there.
         let hidden = format!("{}/240p-1.m4s", life.folder(&lease));
         life.put(&format!("videos/{}/{hidden}", life.id), segment_bytes())
