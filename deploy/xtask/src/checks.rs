@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::PathBuf,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
 };
 
 use crate::{
@@ -13,9 +13,6 @@ use crate::{
     tests::{Sum, succeeds},
     tidy,
 };
-
-/// The player that a browser test plays with.
-const HLS_JS: &str = "hls.js@1.6.2";
 
 /// `cargo xtask check`.
 pub fn alone() -> io::Result<ExitCode> {
@@ -103,32 +100,4 @@ fn served_schema() -> io::Result<String> {
         ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Fetches hls.js once, and answers with the path of its script.
-pub fn hls_js() -> io::Result<PathBuf> {
-    let folder = programs::target().join("test-tools");
-    let script = folder.join("node_modules/hls.js/dist/hls.min.js");
-    if script.is_file() {
-        return Ok(script);
-    }
-    fs::create_dir_all(&folder)?;
-    let arguments = [
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--ignore-scripts",
-        "--no-save",
-        "--prefix",
-    ];
-    let installed = Command::new("npm")
-        .args(arguments)
-        .arg(&folder)
-        .arg(HLS_JS)
-        .stdin(Stdio::null())
-        .status()?;
-    match installed.success() && script.is_file() {
-        true => Ok(script),
-        false => Err(io::Error::other(format!("npm could not install {HLS_JS}"))),
-    }
 }

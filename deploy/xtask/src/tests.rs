@@ -79,16 +79,10 @@ pub fn all() -> io::Result<ExitCode> {
     }
     sum.step("build", || programs::build(false));
     sum.step("schema snapshot", checks::schema);
-    let mut hls = None;
-    sum.step("hls.js", || {
-        hls = Some(checks::hls_js()?);
-        Ok(true)
-    });
-    let mut environment: Vec<(&str, String)> = services
+    let environment: Vec<(&str, String)> = services
         .iter()
         .flat_map(|services| services.environment())
         .collect();
-    environment.extend(hls.map(|path| ("KINOLOG_TEST_HLSJS", path.display().to_string())));
     println!("\n=== cargo test");
     if let Err(error) = cargo_test(&environment, &mut sum) {
         sum.failed.push(format!("cargo test: {error}"));

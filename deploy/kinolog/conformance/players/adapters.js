@@ -66,12 +66,14 @@ async function openDash(video, url, { height, heightOf, fail }) {
   const player = dashjs.MediaPlayer().create();
   const { events } = dashjs.MediaPlayer;
   player.on(events.ERROR, ({ error }) => fail(`dash.js: ${error.message ?? error}`));
-  // One segment ahead, so that the representation is chosen before the next one is asked for.
-  const ahead = heightOf ? { bufferTimeDefault: 1.5, bufferTimeAtTopQuality: 1.5 } : {};
+  // One segment ahead, so that the representation is chosen before the next one is asked for; two
+  // where it is chosen while playing, because a player that has the last segment switches no more.
+  const seconds = heightOf ? 1.5 : 3;
+  const ahead = height ? {} : { bufferTimeDefault: seconds, bufferTimeAtTopQuality: seconds };
   player.updateSettings({
     streaming: {
       abr: {
-        autoSwitchBitrate: { video: height === undefined && !heightOf },
+        autoSwitchBitrate: { video: false },
         // The highest.
         initialBitrate: { video: 1_000_000 },
       },

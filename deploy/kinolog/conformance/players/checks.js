@@ -52,6 +52,7 @@ async function playedWhileItGrows(browser, video) {
 
 function wholeFilm(report, video) {
   atItsEnd(report, video);
+  assert.deepEqual(report.starved, [], `it stalled: ${told(report)}`);
   const [first] = report.shown;
   assert(first[0] <= SECONDS_OFF_MAX, `it began at ${first[0]} s: ${told(report)}`);
   assert.equal(report.frames, video.frames, told(report));
@@ -67,7 +68,6 @@ function atItsEnd(report, video) {
   assert(Math.abs(report.duration - video.seconds) <= SECONDS_OFF_MAX, told(report));
   assert(report.currentTime >= report.duration - SECONDS_OFF_MAX, told(report));
   assert(report.audioBytes > 0, `no sound: ${told(report)}`);
-  assert.deepEqual(report.starved, [], `it stalled: ${told(report)}`);
 }
 
 // From the highest to the lowest and back, one step at each boundary.

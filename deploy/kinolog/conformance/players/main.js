@@ -26,6 +26,8 @@ const PLAY_WHILE_GROWING = ["hls.js", "shaka"];
 async function main() {
   const platform = await Platform.start();
   const browsers = [];
+  // Whoever runs out of patience with us finds nothing left behind.
+  process.once("SIGTERM", () => platform.remove().finally(() => process.exit(1)));
   try {
     const folder = join(platform.folder, "media");
     await mkdir(folder);

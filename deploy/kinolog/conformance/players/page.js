@@ -7,6 +7,8 @@ const player = searchParams.get("player");
 const SECONDS_AHEAD_MIN = 0.1;
 // How far from the end nothing more has to come.
 const SECONDS_OF_END = 0.3;
+// No scenario takes longer: the longest film is a quarter of a minute.
+const MS_TO_PLAY = 60_000;
 
 const scenarios = { play, switches, seek };
 
@@ -65,6 +67,7 @@ async function view(url, options, watch) {
   const viewing = new Viewing(video);
   viewing.opened = await adapters[player](video, url, { ...options, fail: viewing.fail });
   try {
+    setTimeout(() => viewing.fail("it is not over in time"), MS_TO_PLAY);
     await Promise.race([watch(viewing), viewing.failed]);
     return viewing.report();
   } catch (error) {
@@ -134,9 +137,12 @@ class Viewing {
     });
   }
 
+  // Before the film is over.
   async shows(height) {
     while (this.shown.at(-1)?.[1] !== height) {
-      await new Promise((resolve) => this.video.requestVideoFrameCallback(resolve));
+      if (this.hasEnded) throw new Error(`${height}p was never shown`);
+      const next = new Promise((resolve) => this.video.requestVideoFrameCallback(resolve));
+      await Promise.race([next, this.ended]);
     }
   }
 

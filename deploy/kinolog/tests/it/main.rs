@@ -4,7 +4,6 @@
 //! each of them wants the whole machine.
 
 mod bad_files;
-mod browser;
 mod client;
 mod kill;
 mod media;
