@@ -8,6 +8,15 @@
 //! * for each rendition it encodes: [`FRAMES_ENCODED`] frames of that.
 //!
 //! A frame is 1.5 bytes per pixel, 3 where the codec may have more than 8 bits per sample.
+//!
+//! Beside peaks that were measured (`VmHWM` of children, H.264 in, 20 s at 30 fps, the whole ladder
+//! in each chunk), in MiB:
+//!
+//! | source | chunk: estimate | measured | poster: estimate | measured | probe: measured |
+//! | --- | --- | --- | --- | --- | --- |
+//! | 640×360 | 139 | 134 | 107 | 83 | – |
+//! | 1920×1080 | 642 | 605 | 318 | 197 | 24 |
+//! | 3840×2160 | 2382 | 2012 | 1030 | 563 | 21 |
 
 use domain::{
     id::RenditionId,
