@@ -112,7 +112,7 @@ fn a_growing_media_playlist() {
     let parsed = parsed_media(&text);
     assert_eq!(parsed.playlist_type, Some(MediaPlaylistType::Event));
     // Said, but not 0; and within the first picture at any rate.
-    let begins = f64::from(parsed.start.as_ref().unwrap().time_offset);
+    let begins = parsed.start.as_ref().unwrap().time_offset;
     assert!(begins > 0.0 && begins < 1.0 / 120.0, "{begins}");
     assert_eq!(parsed.segments.len(), 2);
     assert_eq!(parsed.segments[0].duration, 2.002);

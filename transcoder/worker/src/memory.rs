@@ -6,7 +6,7 @@
 //! # Invariants
 //!
 //! * A child has no processes of its own, its cell forbids them: it alone is looked at.
-//! * A child that grows past the limit is ended within [`LOOK_EVERY`], well before its
+//! * A child that grows past the limit is ended within a quarter of a second, well before its
 //!   address limit and before the machine has to choose whom to end.
 
 use std::time::Duration;
