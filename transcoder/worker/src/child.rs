@@ -26,6 +26,7 @@ mod made;
 mod passthrough;
 mod poster;
 mod probe;
+mod resize;
 mod sandbox;
 mod seek;
 mod self_test;
@@ -123,6 +124,7 @@ fn task(output: &std::sync::Arc<Output>, source: File) -> Finished {
         gstfmp4::plugin_register_static().map_err(|_| bug("could not register its muxer"))?;
         colour::register()?;
         grid::register()?;
+        resize::register()?;
         front_end::forbid_fetching();
     }
     match spec {

@@ -14,7 +14,7 @@ use protocol::{EncodeSpec, Video, VideoTarget};
 use super::chunk::Rate;
 use super::colour;
 use super::front_end::missing;
-use super::grid;
+use super::{grid, resize};
 use crate::failure::Failure;
 
 /// Above any segment that is planned, so that only asked-for key frames appear.
@@ -73,7 +73,7 @@ pub(crate) fn upright(source: &Video) -> String {
 fn branch(number: usize, target: &VideoTarget) -> String {
     format!(
         " tee. ! queue max-size-buffers=4 max-size-bytes=0 max-size-time=0 ! \
-         videoconvertscale method=catrom add-borders=false ! \
+         {} ! \
          capsfilter name=raw{number} \
          caps=video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1 ! \
          x264enc speed-preset=veryfast pass=cbr bitrate={} vbv-buf-capacity=2000 \
@@ -81,7 +81,10 @@ fn branch(number: usize, target: &VideoTarget) -> String {
          video/x-h264,profile=high,stream-format=avc,alignment=au ! h264parse name=parse{number} ! \
          cmafmux name=mux{number} manual-split=true send-force-keyunit=false ! \
          appsink name=out{number} buffer-list=true sync=false async=false max-buffers=2",
-        target.width, target.height, target.bitrate_kbps,
+        resize::NAME,
+        target.width,
+        target.height,
+        target.bitrate_kbps,
     )
 }
 

@@ -37,6 +37,19 @@ async fn the_film_of_a_turned_camera_is_made_upright() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_film_made_to_a_third_of_its_size_is_as_bright_as_before() {
+    let grey = "videotestsrc num-buffers=30 pattern=solid-color foreground-color=0xffb4b4b4 ! \
+        video/x-raw,format=I420,width=960,height=540,framerate=30/1 ! \
+        x264enc speed-preset=ultrafast ! h264parse ! mux. ";
+    let source = mp4(grey);
+    let before = picture(&source, 5).mean(0..540);
+    let shown = picture(&made(&source, 320, 180).await, 5);
+    assert_eq!((shown.width, shown.rows.len()), (320, 180));
+    let after = shown.mean(0..180);
+    assert!(after.abs_diff(before) <= 1, "{before} became {after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interlaced_film_is_made_without_combs() {
     // Upright bars that move sideways: rows differ only where two fields are woven.
     let woven = "videotestsrc num-buffers=120 pattern=smpte horizontal-speed=6 ! \
