@@ -39,14 +39,14 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<()> {
         beside_values: &together,
         bar: Bar::RatioAtLeast(1.6),
         note: &format!(
-            "{seconds} s, everything encoded; each worker has one slot and is held on one core, \
+            "{seconds} s, everything encoded; each worker is held on one core, \
              with all threads of its tasks"
         ),
     });
     Ok(())
 }
 
-/// A platform whose workers have one slot and one core each.
+/// A platform whose workers have one core each.
 async fn started(bench: &Bench, name: &str, workers: u32) -> anyhow::Result<Platform> {
     let workers = workers.to_string();
     let platform = Platform::start(&bench.folder, name, &["--workers", &workers]).await?;
