@@ -100,6 +100,8 @@ pub struct Settings {
     pub heartbeat_ms: u64,
     /// How long a task may show no sign of life before it is stopped.
     pub worker_stall_seconds: u64,
+    /// How many tasks each worker of `up` runs at a time.
+    pub worker_slots: u64,
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -137,6 +139,7 @@ impl Default for Settings {
             lease_ms: millis(conductor.lease),
             heartbeat_ms: millis(conductor.heartbeat),
             worker_stall_seconds: 60,
+            worker_slots: numbers::cores(),
             log: "info,tantivy=warn,sqlx=warn,eventstore=warn".to_owned(),
             log_format: LogFormat::Compact,
         }

@@ -31,7 +31,7 @@ pub async fn measure(bench: &Bench, wanted: &[Wanted]) -> anyhow::Result<()> {
     let (file, to_encode) = (&bench.sources.file, bench.sources.to_be_encoded()?);
     let folder = bench.folder.join("ladder");
     fs::create_dir_all(&folder)?;
-    let platform = Platform::start(&bench.folder, "platform", &[]).await?;
+    let platform = Platform::start(&bench.folder, "platform").await?;
     let mut measured = Measured::default();
     let (mut planned, mut passed_plan) = (None, None);
     for round in 1..=ROUNDS {

@@ -53,7 +53,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<()> {
 
 async fn peak_mb(bench: &Bench, minutes: u32, rate: u32) -> anyhow::Result<f64> {
     let source = bench.sources.large(minutes * 60, rate)?;
-    let platform = Platform::start(&bench.folder, "platform", &[]).await?;
+    let platform = Platform::start(&bench.folder, "platform").await?;
     let workers = platform.workers();
     let running = job::run(&platform, &source, Until::Ready);
     tokio::pin!(running);

@@ -6,7 +6,6 @@
 //! * A platform that is handed out is idle: no task runs.
 
 use std::{
-    ffi::OsString,
     fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -42,7 +41,16 @@ pub struct Platform {
 
 impl Platform {
     /// A fresh platform in `folder`, ready to be used.
-    pub async fn start(folder: &Path, name: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Path, name: &str) -> anyhow::Result<Self> {
+        Self::start_with(folder, name, |up| up).await
+    }
+
+    /// The same, with something more said to `kinolog up`.
+    pub async fn start_with(
+        folder: &Path,
+        name: &str,
+        say: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> anyhow::Result<Self> {
         let data = folder.join(name);
         if data.exists() {
             // Of a run that was killed.
@@ -62,10 +70,10 @@ impl Platform {
         command
             .args(["up", "--ports", "0", "--data"])
             .arg(&data)
-            .args(arguments.iter().map(OsString::from))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        say(&mut command);
         end_with_us(&mut command, signal::Signal::SIGTERM);
         let mut supervisor = command.spawn().context("failed to start `kinolog up`")?;
         match ready(&mut supervisor, &data).await {

@@ -25,7 +25,7 @@ pub async fn passed_through(bench: &Bench) -> anyhow::Result<()> {
     for times in lengths {
         sources.push(bench.sources.repeated(times)?);
     }
-    let platform = Platform::start(&bench.folder, "platform", &[]).await?;
+    let platform = Platform::start(&bench.folder, "platform").await?;
     let mut seconds: [Vec<f64>; 3] = Default::default();
     let mut plans: [Option<Planned>; 3] = Default::default();
     for round in 1..=ROUNDS {
@@ -81,7 +81,7 @@ pub async fn encoded(bench: &Bench) -> anyhow::Result<()> {
     let source = bench.sources.repeated_to_be_encoded(10)?;
     let folder = bench.folder.join("playable");
     fs::create_dir_all(&folder)?;
-    let platform = Platform::start(&bench.folder, "platform", &[]).await?;
+    let platform = Platform::start(&bench.folder, "platform").await?;
     let (mut ours, mut theirs) = (vec![], vec![]);
     let mut said = String::new();
     for round in 1..=ROUNDS {

@@ -49,7 +49,11 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<()> {
 /// A platform whose workers have one core each.
 async fn started(bench: &Bench, name: &str, workers: u32) -> anyhow::Result<Platform> {
     let workers = workers.to_string();
-    let platform = Platform::start(&bench.folder, name, &["--workers", &workers]).await?;
+    let platform = Platform::start_with(&bench.folder, name, |up| {
+        up.args(["--workers", &workers])
+            .env("KINOLOG_WORKER_SLOTS", "1")
+    });
+    let platform = platform.await?;
     for (core, pid) in platform.workers().into_iter().enumerate() {
         // All threads it has; what it starts later inherits it.
         let (core, pid) = (core.to_string(), pid.to_string());

@@ -7,6 +7,7 @@ use super::Settings;
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 const DAY: u64 = 24 * HOUR;
+const WORKER_SLOTS_MAX: u64 = 256;
 
 /// What the api is told.
 pub const OF_API: [&str; 10] = [
@@ -22,9 +23,15 @@ pub const OF_API: [&str; 10] = [
     "views_per_minute",
 ];
 
+/// As many tasks as cores, unless told otherwise: an encoder has one thread.
+pub fn cores() -> u64 {
+    let cores = std::thread::available_parallelism();
+    cores.map_or(1, |cores| (cores.get() as u64).min(WORKER_SLOTS_MAX))
+}
+
 impl Settings {
     /// Name, value, and what is accepted.
-    pub fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 13] {
+    pub fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 14] {
         [
             // A presigned URL lives for a week at most, says S3.
             ("upload_url_ms", self.upload_url_ms, SECOND..=7 * DAY),
@@ -49,6 +56,7 @@ impl Settings {
                 self.worker_stall_seconds,
                 1..=86_400,
             ),
+            ("worker_slots", self.worker_slots, 1..=WORKER_SLOTS_MAX),
         ]
     }
 

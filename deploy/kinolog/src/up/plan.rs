@@ -294,7 +294,12 @@ fn our_roles(options: &Options, programs: &Programs, sockets: &Sockets, plan: &m
 
 fn worker(options: &Options, settings: &Settings, programs: &Programs, number: u16) -> Spec {
     let role = format!("worker-{number}");
-    let mut env = settings.as_environment(&["conductor", "worker_token", "worker_stall_seconds"]);
+    let mut env = settings.as_environment(&[
+        "conductor",
+        "worker_token",
+        "worker_stall_seconds",
+        "worker_slots",
+    ]);
     env.push(("KINOLOG_WORKER_NAME".to_owned(), role.clone()));
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     let scratch = options.data.join(&role);
