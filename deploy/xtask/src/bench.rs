@@ -32,11 +32,12 @@ impl Bench {
         }
     }
 
-    /// Whose bench of that name measures it.
-    fn package(self) -> &'static str {
+    /// One of them has a bench of that name. The others are built with it, for all of a platform is
+    /// measured: packages that are built together share what they depend on.
+    fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Eventstore => "kinolog-eventstore",
-            Self::Transcode => "kinolog",
+            Self::Eventstore => &[programs::EVENTSTORE],
+            Self::Transcode => &programs::PACKAGES,
         }
     }
 }
@@ -53,16 +54,11 @@ pub fn run(arguments: &[String]) -> io::Result<ExitCode> {
         )));
     };
     let mut cargo = programs::cargo();
-    cargo
-        .args([
-            "bench",
-            "--package",
-            bench.package(),
-            "--bench",
-            bench.name(),
-        ])
-        .arg("--")
-        .args(rest);
+    cargo.args(["bench", "--bench", bench.name()]);
+    for package in bench.packages() {
+        cargo.args(["--package", package]);
+    }
+    cargo.arg("--").args(rest);
     if let Bench::Transcode = bench {
         if let Some(cannot) = packages::for_transcode_bench() {
             return Ok(cannot);

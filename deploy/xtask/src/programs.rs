@@ -12,7 +12,7 @@ use std::{
 use crate::{packages, root};
 
 /// The programs that make up a platform.
-const PACKAGES: [&str; 4] = [
+pub const PACKAGES: [&str; 4] = [
     "kinolog",
     "kinolog-worker",
     EVENTSTORE,

@@ -10,6 +10,8 @@
 //! * Nothing moves: the middle of the picture is the middle of the result.
 //! * Rows come first, for they are added up whole; what is left of them is added up along.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod weights;
 
 use weights::Weights;
@@ -21,7 +23,7 @@ const BETWEEN_BITS: u32 = 6;
 /// Pixels added up at once: as many as fit the registers.
 const BLOCK: usize = 64;
 /// Weights of a row are added up so many at once; the last are 0.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// From planes of one size to planes of another.
 pub struct Scaler {
@@ -75,7 +77,13 @@ impl Scaler {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn scale_on_avx2(&mut self, from: Plane<'_>, to: &mut [u8], stride: usize) {
-        self.scale_anywhere(from, to, stride);
+        let Size { width, height } = self.to;
+        for (number, out) in to.chunks_mut(stride.max(1)).take(height).enumerate() {
+            let (first, weights) = self.down.of(number);
+            let rows = &from.bytes[first * from.stride..];
+            avx2::add_rows(rows, from.stride, weights, &mut self.row[..self.from.width]);
+            avx2::add_along(&self.row, &self.along, &mut out[..width]);
+        }
     }
 
     /// Plain code: compilers make of it what the processor at hand does best.
@@ -131,31 +139,9 @@ fn between(sum: i32) -> i16 {
 /// The weighted sums along a row.
 #[inline(always)]
 fn add_along(row: &[i16], weights: &Weights, out: &mut [u8]) {
-    // Sums of a length that is known beforehand are several times as fast.
-    match weights.taps() {
-        8 => add_along_of::<8>(row, weights, out),
-        16 => add_along_of::<16>(row, weights, out),
-        24 => add_along_of::<24>(row, weights, out),
-        32 => add_along_of::<32>(row, weights, out),
-        40 => add_along_of::<40>(row, weights, out),
-        _ => {
-            for (pixel, out) in out.iter_mut().enumerate() {
-                let (first, weights) = weights.of(pixel);
-                let values = &row[first..first + weights.len()];
-                *out = rounded(dot(values, weights));
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn add_along_of<const TAPS: usize>(row: &[i16], weights: &Weights, out: &mut [u8]) {
-    let (all, _) = weights.all().as_chunks::<TAPS>();
-    for ((out, first), weights) in out.iter_mut().zip(weights.firsts()).zip(all) {
-        let Some(values) = row[*first..].first_chunk::<TAPS>() else {
-            return;
-        };
-        *out = rounded(dot(values, weights));
+    for (number, out) in out.iter_mut().enumerate() {
+        let (first, weights) = weights.of(number);
+        *out = rounded(dot(&row[first..first + weights.len()], weights));
     }
 }
 

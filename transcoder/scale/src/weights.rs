@@ -5,12 +5,12 @@
 //! * The weights of a result add up to exactly one.
 //! * Beyond the edges lies what is at the edge.
 
+use std::f64::consts::PI;
+
 use super::WEIGHT_BITS;
 
-/// The cubic that people call bicubic: how far it dips below zero, as libswscale has it.
-const CUBIC_A: f64 = -0.6;
-/// How far it reaches, in values of the smaller of the two sizes.
-const REACH: f64 = 2.0;
+/// How far Lanczos' kernel reaches, in values of the smaller of the two sizes.
+const REACH: f64 = 3.0;
 
 pub(crate) struct Weights {
     taps: usize,
@@ -36,7 +36,7 @@ impl Weights {
             let mut weights = vec![0.0; used];
             for at in lowest..=(middle + REACH * spread).floor() as i64 {
                 let inside = at.clamp(first, first + used as i64 - 1) - first;
-                weights[inside as usize] += cubic((at as f64 - middle) / spread);
+                weights[inside as usize] += lanczos((at as f64 - middle) / spread);
             }
             firsts.push(first as usize);
             all.extend(whole(&weights));
@@ -67,15 +67,16 @@ impl Weights {
     }
 }
 
-fn cubic(distance: f64) -> f64 {
-    let x = distance.abs();
-    if x < 1.0 {
-        return ((CUBIC_A + 2.0) * x - (CUBIC_A + 3.0)) * x * x + 1.0;
+fn lanczos(distance: f64) -> f64 {
+    if distance.abs() >= REACH {
+        return 0.0;
     }
-    if x < REACH {
-        return ((x - 5.0) * x + 8.0) * CUBIC_A * x - 4.0 * CUBIC_A;
-    }
-    0.0
+    sinc(distance) * sinc(distance / REACH)
+}
+
+fn sinc(x: f64) -> f64 {
+    let x = x * PI;
+    if x == 0.0 { 1.0 } else { x.sin() / x }
 }
 
 /// As fixed-point numbers; what rounding leaves over goes to the largest.

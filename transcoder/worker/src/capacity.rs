@@ -12,6 +12,9 @@ use protocol::Task;
 
 /// Of the memory that is free when the worker starts; the rest is everybody else's.
 const SHARE_PERCENT: u64 = 75;
+/// More for each slot would be no use but to run several of the largest tasks side by side, and one
+/// of those keeps more than one core busy. A chunk of a ladder from 1080p takes less.
+const SLOT_MIB: u32 = 750;
 /// What a machine gets that does not say how much it has.
 const UNKNOWN_BYTES: u64 = 1 << 30;
 /// Levels of control groups that are looked at, each with a limit of its own.
@@ -94,10 +97,16 @@ pub fn slots_here() -> u32 {
     cores.map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1))
 }
 
-/// The share of the free memory of this machine, or of its control group, that tasks may take.
-pub fn memory_mib_here() -> u32 {
+/// What all tasks of so many slots may take: as much as they have use for, but no more than a share
+/// of the free memory of this machine, or of its control group.
+pub fn memory_mib_here(slots: u32) -> u32 {
     let free = free_bytes(Path::new("/")).unwrap_or(UNKNOWN_BYTES);
-    u32::try_from((free / 100 * SHARE_PERCENT) >> 20).unwrap_or(u32::MAX)
+    of_free(free, slots)
+}
+
+fn of_free(bytes: u64, slots: u32) -> u32 {
+    let share = u32::try_from((bytes / 100 * SHARE_PERCENT) >> 20).unwrap_or(u32::MAX);
+    share.min(slots.saturating_mul(SLOT_MIB))
 }
 
 /// What can still be allocated without swapping or being killed, as the files under `root` say.
@@ -169,6 +178,13 @@ mod tests {
         drop(second);
         let said = capacity.said();
         assert_eq!((said.running, said.memory_used_mib), (0, 0));
+    }
+
+    #[test]
+    fn a_slot_gets_what_it_has_use_for_and_never_more_than_is_free() {
+        assert_eq!(of_free(64 << 30, 2), 1500);
+        assert_eq!(of_free(64 << 30, 16), 12_000);
+        assert_eq!(of_free(1 << 30, 2), 767);
     }
 
     #[test]

@@ -58,7 +58,8 @@ struct Worker {
     /// How many tasks to run at a time; one for each core if not said.
     #[arg(long, env = "KINOLOG_WORKER_SLOTS", value_parser = clap::value_parser!(u32).range(1..=256))]
     slots: Option<u32>,
-    /// The memory that all tasks together may take; three quarters of what is free if not said.
+    /// The memory that all tasks together may take; if not said, 750 for each slot, but no more than
+    /// three quarters of what is free.
     #[arg(long, env = "KINOLOG_WORKER_MEMORY_MIB", value_parser = clap::value_parser!(u32).range(64..))]
     memory_mib: Option<u32>,
     /// Exit after so long without a task.
@@ -157,7 +158,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let memory_mib = cli
         .worker
         .memory_mib
-        .unwrap_or_else(capacity::memory_mib_here);
+        .unwrap_or_else(|| capacity::memory_mib_here(slots));
     let worker = link::Worker {
         name: cli.worker.name.clone(),
         kinds: cli.worker.kinds,

@@ -62,12 +62,7 @@ pub fn done(command: &mut Command) -> anyhow::Result<()> {
 pub fn ladder(source: &Path, planned: &Planned, folder: &Path) -> anyhow::Result<f64> {
     let pictures = planned.pictures();
     let first = pictures.first().context("the source has no picture")?;
-    let mut graph = format!(
-        "[0:v]fps={}/{},split={}",
-        first.rate.num,
-        first.rate.den,
-        pictures.len()
-    );
+    let mut graph = format!("[0:v]{},split={}", at_rate(first), pictures.len());
     for index in 0..pictures.len() {
         write!(graph, "[s{index}]")?;
     }
@@ -125,7 +120,7 @@ pub fn x264_cpu(source: &Path, planned: &Planned, folder: &Path) -> anyhow::Resu
     for picture in planned.pictures() {
         let raw = folder.join("scaled.yuv");
         let rate = format!("{}/{}", picture.rate.num, picture.rate.den);
-        let filter = format!("fps={rate},{}", scaled(&picture));
+        let filter = format!("{},{}", at_rate(&picture), scaled(&picture));
         ffmpeg(["-i"], |command| {
             command
                 .arg(source)
@@ -203,6 +198,15 @@ fn encoder(picture: &Picture, planned: &Planned) -> Vec<String> {
         &keys.join(","),
     ];
     said.map(str::to_owned).to_vec()
+}
+
+/// At a constant rate from the first picture on. A container may round times, and begin a little
+/// later than zero: no picture is made twice for that.
+pub fn at_rate(picture: &Picture) -> String {
+    format!(
+        "setpts=PTS-STARTPTS,fps={}/{}",
+        picture.rate.num, picture.rate.den
+    )
 }
 
 fn scaled(picture: &Picture) -> String {
