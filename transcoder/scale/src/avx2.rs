@@ -19,8 +19,9 @@ use std::arch::x86_64::{
 
 use super::{BETWEEN_BITS, LANES, WEIGHT_BITS, between, dot, rounded, weights::Weights};
 
-/// Values of a row that are added up at once.
+/// Values of a row in a register, and registers of them that are added up at once.
 const COLUMNS: usize = 16;
+const SIDES: usize = 2;
 /// Results along a row that are added up at once.
 const RESULTS: usize = 8;
 const BETWEEN_SHIFT: i32 = (WEIGHT_BITS - BETWEEN_BITS) as i32;
@@ -30,47 +31,48 @@ const RESULT_SHIFT: i32 = (WEIGHT_BITS + BETWEEN_BITS) as i32;
 pub(crate) fn add_rows(rows: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
     let half = _mm256_set1_epi32(1 << (BETWEEN_SHIFT - 1));
     let (pairs, last) = weights.as_chunks::<2>();
-    let (blocks, rest) = out.as_chunks_mut::<COLUMNS>();
+    let (blocks, rest) = out.as_chunks_mut::<{ SIDES * COLUMNS }>();
     for (number, block) in blocks.iter_mut().enumerate() {
-        let x = number * COLUMNS;
-        let at = |row: usize| values(&rows[row * stride + x..]);
-        let (mut low, mut high) = (half, half);
-        for (pair, [one, two]) in pairs.iter().enumerate() {
-            let (a, b) = (at(2 * pair), at(2 * pair + 1));
+        let x = number * block.len();
+        let (mut low, mut high) = ([half; SIDES], [half; SIDES]);
+        let mut at = x;
+        for [one, two] in pairs {
             let weights = both(*one, *two);
-            low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), weights));
-            high = _mm256_add_epi32(
-                high,
-                _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), weights),
-            );
+            let (upper, lower) = (&rows[at..], &rows[at + stride..]);
+            for side in 0..SIDES {
+                let a = values(&upper[side * COLUMNS..]);
+                let b = values(&lower[side * COLUMNS..]);
+                let products = _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), weights);
+                low[side] = _mm256_add_epi32(low[side], products);
+                let products = _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), weights);
+                high[side] = _mm256_add_epi32(high[side], products);
+            }
+            at += 2 * stride;
         }
         if let [last] = last {
-            let (a, none) = (at(weights.len() - 1), _mm256_setzero_si256());
-            let weights = both(*last, 0);
-            low = _mm256_add_epi32(
-                low,
-                _mm256_madd_epi16(_mm256_unpacklo_epi16(a, none), weights),
-            );
-            high = _mm256_add_epi32(
-                high,
-                _mm256_madd_epi16(_mm256_unpackhi_epi16(a, none), weights),
-            );
+            let (weights, none) = (both(*last, 0), _mm256_setzero_si256());
+            for side in 0..SIDES {
+                let a = values(&rows[at + side * COLUMNS..]);
+                let products = _mm256_madd_epi16(_mm256_unpacklo_epi16(a, none), weights);
+                low[side] = _mm256_add_epi32(low[side], products);
+                let products = _mm256_madd_epi16(_mm256_unpackhi_epi16(a, none), weights);
+                high[side] = _mm256_add_epi32(high[side], products);
+            }
         }
-        let low = _mm256_srai_epi32::<BETWEEN_SHIFT>(low);
-        let high = _mm256_srai_epi32::<BETWEEN_SHIFT>(high);
-        // Halves were taken apart as they are put together here.
-        store(block, _mm256_packs_epi32(low, high));
+        let (sides, _) = block.as_chunks_mut::<COLUMNS>();
+        for (side, block) in sides.iter_mut().enumerate() {
+            let low = _mm256_srai_epi32::<BETWEEN_SHIFT>(low[side]);
+            let high = _mm256_srai_epi32::<BETWEEN_SHIFT>(high[side]);
+            // Halves were taken apart as they are put together here.
+            store(block, _mm256_packs_epi32(low, high));
+        }
     }
-    let x = blocks.len() * COLUMNS;
+    let x = blocks.len() * SIDES * COLUMNS;
     for (column, out) in rest.iter_mut().enumerate() {
         let values = weights.iter().enumerate();
-        *out = between(
-            values
-                .map(|(row, weight)| {
-                    i32::from(*weight) * i32::from(rows[row * stride + x + column])
-                })
-                .sum(),
-        );
+        let products = values
+            .map(|(row, weight)| i32::from(*weight) * i32::from(rows[row * stride + x + column]));
+        *out = between(products.sum());
     }
 }
 
