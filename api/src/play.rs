@@ -153,7 +153,7 @@ impl Request {
             }
             // Over the same segments, once all of them are there.
             "manifest.mpd" if playback.complete => {
-                let text = playlist::dash(&playback.renditions, playback.duration_ms, &uri);
+                let text = playlist::dash(&playback.renditions, &uri);
                 self.text(DASH, caching, text)
             }
             "poster.jpg" => {

@@ -97,8 +97,9 @@ pub fn hls_media(published: &Published, complete: bool, uri: &dyn Fn(&str) -> St
 }
 
 /// The manifest of a finished video, over the same segments.
-pub fn dash(renditions: &[Published], duration_ms: u64, uri: &dyn Fn(&str) -> String) -> String {
+pub fn dash(renditions: &[Published], uri: &dyn Fn(&str) -> String) -> String {
     let shown = Shown::of(renditions);
+    let duration_ms = presented_ms(renditions);
     let longest_s = renditions.iter().map(target_duration_s).max().unwrap_or(1);
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     line(
@@ -309,6 +310,17 @@ fn target_duration_s(published: &Published) -> u64 {
     let longest = published.segments.iter().map(|segment| segment.duration);
     let rounded = (micros(longest.max().unwrap_or(0), timescale) + 500_000) / 1_000_000;
     planned.max(rounded)
+}
+
+/// How long the longest rendition lasts, rounded up: where playing ends behind the declared end,
+/// dash.js may go back half a second and stop there.
+fn presented_ms(renditions: &[Published]) -> u64 {
+    let ends = renditions.iter().filter_map(|published| {
+        let (init, last) = (published.init.as_ref()?, published.segments.last()?);
+        let end = u128::from(last.time + last.duration) * 1000;
+        Some(end.div_ceil(u128::from(init.timescale.max(1))) as u64)
+    });
+    ends.max().unwrap_or(0)
 }
 
 /// What a rendition takes of a network.

@@ -114,7 +114,6 @@ pub struct Playback {
     pub playable: bool,
     /// Nothing will be added any more.
     pub complete: bool,
-    pub duration_ms: u64,
     pub poster_key: Option<String>,
     /// In the order of the ladder; those without a segment too.
     pub renditions: Vec<Published>,
@@ -326,7 +325,6 @@ pub async fn playback(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Pla
         status: video.status,
         playable: video.playable,
         complete: video.status == Status::Ready,
-        duration_ms: video.duration_ms.unwrap_or(0),
         poster_key: video.poster_key,
         renditions: published,
     }))

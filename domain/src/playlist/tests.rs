@@ -161,7 +161,7 @@ fn a_segment_longer_than_planned_keeps_the_playlist_valid() {
 
 #[test]
 fn no_time_in_the_manifest_stands_for_two_segments() {
-    let text = manifest(&[audio(4), video(720, 4)], 8_008);
+    let text = manifest(&[audio(4), video(720, 4)]);
     assert_eq!(text.matches("<S ").count(), 8);
     assert_eq!(text.matches("<SegmentURL ").count(), 8);
     assert!(!text.contains(" r="), "{text}");
@@ -171,14 +171,14 @@ fn no_time_in_the_manifest_stands_for_two_segments() {
 fn the_manifest_has_the_exact_times() {
     let mut picture = video(720, 4);
     picture.segments[3].duration = 30_030;
-    let text = manifest(&[audio(4), picture, video(360, 4)], 7_007);
+    let text = manifest(&[audio(4), picture, video(360, 4)]);
     insta::assert_snapshot!(text);
 
     let parsed = dash_mpd::parse(&text).unwrap();
     assert_eq!(parsed.mpdtype.as_deref(), Some("static"));
     assert_eq!(
         parsed.mediaPresentationDuration,
-        Some(std::time::Duration::from_millis(7_007))
+        Some(std::time::Duration::from_millis(8_008))
     );
     let sets = &parsed.periods[0].adaptations;
     assert_eq!(sets.len(), 2);
@@ -205,10 +205,22 @@ fn the_manifest_has_the_exact_times() {
 }
 
 #[test]
+fn the_manifest_lasts_until_its_longest_rendition_has_ended() {
+    let mut sound = audio(4);
+    // 8.021333 s; the picture is done after 8.008 s.
+    sound.segments[3].duration = 97_024;
+    let parsed = dash_mpd::parse(&manifest(&[video(720, 4), sound])).unwrap();
+    assert_eq!(
+        parsed.mediaPresentationDuration,
+        Some(std::time::Duration::from_millis(8_022))
+    );
+}
+
+#[test]
 fn a_gap_between_segments_stays_a_gap() {
     let mut picture = video(720, 3);
     picture.segments[2].time += 7;
-    let parsed = dash_mpd::parse(&manifest(&[picture], 6_006)).unwrap();
+    let parsed = dash_mpd::parse(&manifest(&[picture])).unwrap();
     assert_eq!(times(&parsed, 0)[2], (120_127, 60_060));
 }
 
@@ -216,7 +228,7 @@ fn a_gap_between_segments_stays_a_gap() {
 fn names_are_escaped_in_the_manifest() {
     let mut picture = video(720, 1);
     picture.rendition.id = RenditionId("\"7<2>0'&p".to_owned());
-    let text = dash(&[picture], 2_002, &|key| format!("{key}?a=1&b=\"<2>\""));
+    let text = dash(&[picture], &|key| format!("{key}?a=1&b=\"<2>\""));
     let parsed = dash_mpd::parse(&text).unwrap();
     let representation = &parsed.periods[0].adaptations[0].representations[0];
     assert_eq!(representation.id.as_deref(), Some("\"7<2>0'&p"));
@@ -229,7 +241,7 @@ fn names_are_escaped_in_the_manifest() {
 
 #[test]
 fn the_manifest_of_sound_alone_has_one_set() {
-    let parsed = dash_mpd::parse(&manifest(&[audio(2)], 4_000)).unwrap();
+    let parsed = dash_mpd::parse(&manifest(&[audio(2)])).unwrap();
     assert_eq!(parsed.periods[0].adaptations.len(), 1);
     let set = &parsed.periods[0].adaptations[0];
     assert_eq!(set.contentType.as_deref(), Some("audio"));
@@ -260,8 +272,8 @@ fn media(published: &Published, complete: bool) -> String {
     hls_media(published, complete, &stripped)
 }
 
-fn manifest(renditions: &[Published], duration_ms: u64) -> String {
-    dash(renditions, duration_ms, &stripped)
+fn manifest(renditions: &[Published]) -> String {
+    dash(renditions, &stripped)
 }
 
 fn stripped(key: &str) -> String {

@@ -130,7 +130,6 @@ fn render(prefix: &str, job: &Job) -> Vec<(String, &'static str, String)> {
         format!("../..{below}")
     };
     let media_uri = |id: &RenditionId| format!("{id}.m3u8");
-    let duration_ms = job.picture().unwrap_or_default().duration_ms;
     let mut playlists = vec![
         (
             "master.m3u8".to_owned(),
@@ -140,7 +139,7 @@ fn render(prefix: &str, job: &Job) -> Vec<(String, &'static str, String)> {
         (
             "manifest.mpd".to_owned(),
             DASH,
-            playlist::dash(&renditions, duration_ms, &uri),
+            playlist::dash(&renditions, &uri),
         ),
     ];
     for published in &renditions {
