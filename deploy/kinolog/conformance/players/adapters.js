@@ -1,9 +1,16 @@
 "use strict";
 // Three players behind one face: what a page asks of them, in each one's own words.
 //
-// open(video, url, { height, heightOf, fail }) loads a video: all of it at `height`, or each
+// open(video, url, { height, heightOf, fail, say }) loads a video: all of it at `height`, or each
 // segment at `heightOf(segment)`, or as the player itself decides. It answers with
-// { use(height), close() }; what ends the player for good goes to `fail`.
+// { use(height), close() }; what ends the player for good goes to `fail`, what it gets over to
+// `say`.
+//
+// Players help themselves over a stall by a small jump. On a machine that is busy with other
+// things a picture that is late looks like one, so none of them may: what is served has no stalls.
+
+// Longer than a page waits for anything.
+const SECONDS_TO_JUMP = 120;
 
 const adapters = {
   "hls.js": openHls,
@@ -11,12 +18,14 @@ const adapters = {
   dash: openDash,
 };
 
-async function openHls(video, url, { height, heightOf, fail }) {
+async function openHls(video, url, { height, heightOf, fail, say }) {
   // One segment ahead, so that the level is chosen before the next one is asked for.
-  const hls = new Hls(heightOf ? { maxBufferLength: 1.5, maxMaxBufferLength: 1.5 } : {});
+  const ahead = heightOf ? { maxBufferLength: 1.5, maxMaxBufferLength: 1.5 } : {};
+  const hls = new Hls({ highBufferWatchdogPeriod: SECONDS_TO_JUMP, ...ahead });
   const level = (height) => hls.levels.findIndex((level) => level.height === height);
   hls.on(Hls.Events.ERROR, (_, data) => {
-    if (data.fatal) fail(`${data.type}: ${data.details}: ${data.error}`);
+    const tell = data.fatal ? fail : say;
+    tell(`${data.type}: ${data.details}: ${data.error}`);
   });
   hls.on(Hls.Events.FRAG_BUFFERED, (_, { frag }) => {
     if (heightOf && frag.type === "main" && frag.sn !== "initSegment") {
@@ -35,13 +44,15 @@ async function openHls(video, url, { height, heightOf, fail }) {
   };
 }
 
-async function openShaka(video, url, { height, heightOf, fail }) {
+async function openShaka(video, url, { height, heightOf, fail, say }) {
   shaka.polyfill.installAll();
   const player = new shaka.Player();
-  player.addEventListener("error", ({ detail }) => {
-    if (detail.severity === shaka.util.Error.Severity.CRITICAL) fail(`shaka: ${detail.message}`);
-  });
+  const tell = ({ severity, message }) =>
+    (severity === shaka.util.Error.Severity.CRITICAL ? fail : say)(`shaka: ${message}`);
+  player.addEventListener("error", ({ detail }) => tell(detail));
   await player.attach(video);
+  // A busy machine shows fewer pictures than it decodes, and Shaka would take the rendition away.
+  player.configure({ abr: { droppedFrames: false }, streaming: { stallEnabled: false } });
   const first = height ?? heightOf?.(0);
   if (first) {
     const restrictions = { minHeight: first, maxHeight: first };
@@ -49,6 +60,7 @@ async function openShaka(video, url, { height, heightOf, fail }) {
   }
   const use = (height, clear) => {
     const track = player.getVariantTracks().find((track) => track.height === height);
+    player.configure({ abr: { enabled: false } });
     player.selectVariantTrack(track, clear);
   };
   if (heightOf) {
@@ -58,7 +70,9 @@ async function openShaka(video, url, { height, heightOf, fail }) {
       if (contentType === "video") use(heightOf(++segment), false);
     });
   }
-  await player.load(url);
+  await player.load(url).catch((error) => {
+    throw new Error(`shaka: ${error.message}`);
+  });
   return { use: (height) => use(height, true), close: () => player.destroy() };
 }
 
@@ -78,6 +92,7 @@ async function openDash(video, url, { height, heightOf, fail }) {
         initialBitrate: { video: 1_000_000 },
       },
       buffer: { fastSwitchEnabled: false, bufferToKeep: 600, ...ahead },
+      gaps: { jumpGaps: false },
     },
   });
   const use = (height, clear = false) => {

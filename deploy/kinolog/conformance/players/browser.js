@@ -9,8 +9,8 @@ const { readFile } = require("node:fs/promises");
 const http = require("node:http");
 const { join } = require("node:path");
 
-// Longer than the page gives any scenario.
-const MS_TO_REPORT = 90_000;
+// For a page that hangs; one that does not knows better when a player does.
+const MS_TO_REPORT = 300_000;
 const REPORT_BYTES_MAX = 16 << 20;
 
 const scripts = {
@@ -64,6 +64,9 @@ class Browser {
         return file("text/javascript", join(__dirname, pathname));
       case "/next":
         return response.end(JSON.stringify(await this.next()));
+      case "/began":
+        this.playing?.began();
+        return response.end();
       case "/report":
         this.reported(JSON.parse(await body(request)));
         return response.end();
@@ -86,17 +89,19 @@ class Browser {
     this.take = null;
   }
 
+  // What comes too late is of a scenario that was given up.
   reported(report) {
-    this.playing.resolve(report);
+    this.playing?.resolve(report);
     this.playing = null;
   }
 
-  // Plays a scenario, and answers with what was seen. One at a time.
-  async view(scenario) {
+  // Plays a scenario, and answers with what was seen. One at a time. `began` is told when the
+  // film moves.
+  async view(scenario, began = () => {}) {
     let late;
     const report = await new Promise((resolve, reject) => {
       late = setTimeout(() => reject(new Error("the page does not report")), MS_TO_REPORT);
-      this.playing = { scenario, resolve };
+      this.playing = { scenario, resolve, began };
       this.give();
     }).finally(() => clearTimeout(late));
     if (report.error) throw new Error(`${report.error}\n${told(report)}`);

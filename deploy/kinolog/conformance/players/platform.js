@@ -9,9 +9,12 @@ const { tmpdir } = require("node:os");
 const { basename, join } = require("node:path");
 const { setTimeout: pause } = require("node:timers/promises");
 
-const MS_TO_START = 120_000;
+const MS_TO_START = 300_000;
 const MS_TO_STOP = 60_000;
-const MS_TO_PROCESS = 120_000;
+// For all the films at once, on a machine that is busy with other things.
+const MS_TO_PROCESS = 300_000;
+// Workers that are held do not lose their tasks meanwhile.
+const MS_OF_LEASE = 300_000;
 
 class Platform {
   static async start() {
@@ -23,7 +26,8 @@ class Platform {
     const up = ["up", "--ports", "0", "--data", data];
     const command = ["--pdeathsig", "TERM", process.env.KINOLOG_BIN, ...up];
     // What it says is no TAP: its standard output is our standard error.
-    platform.process = spawn("setpriv", command, { stdio: ["ignore", 2, 2] });
+    const env = { ...process.env, KINOLOG_LEASE_MS: String(MS_OF_LEASE) };
+    platform.process = spawn("setpriv", command, { stdio: ["ignore", 2, 2], env });
     platform.addresses = await platform.ready(join(data, "addresses.json"));
     return platform;
   }
@@ -94,6 +98,20 @@ class Platform {
       }
       await pause(50);
     }
+  }
+
+  // What was published stays so, and nothing more is.
+  holdWorkers() {
+    this.tellWorkers("SIGSTOP");
+  }
+
+  letWorkersGo() {
+    this.tellWorkers("SIGCONT");
+  }
+
+  tellWorkers(signal) {
+    const roles = Object.entries(this.addresses?.processes ?? {});
+    for (const [role, pid] of roles) if (role.startsWith("worker-")) process.kill(pid, signal);
   }
 
   async remove() {
