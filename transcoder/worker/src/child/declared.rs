@@ -6,6 +6,9 @@
 //!   refused here, for a demuxer would play what there is and end without a word.
 //! * Reads are few and bounded: headers and one index.
 
+mod ebml;
+mod riff;
+
 use bytes::Bytes;
 
 use super::coverage::{tolerance, truncated};
@@ -36,8 +39,8 @@ pub(crate) fn check(link: &SourceLink, container: &str) -> Result<Option<Movie>,
         | "audio/x-matroska"
         | "video/webm"
         | "audio/webm"
-        | "video/x-matroska-3d" => ebml(link).map(|()| None),
-        "video/x-msvideo" | "audio/x-wav" => riff(link).map(|()| None),
+        | "video/x-matroska-3d" => ebml::check(link).map(|()| None),
+        "video/x-msvideo" | "audio/x-wav" => riff::check(link).map(|()| None),
         _ => Ok(None),
     }
 }
@@ -164,7 +167,7 @@ fn to_ns(units: u64, scale: u32) -> Option<u64> {
     u64::try_from(ns).ok()
 }
 
-/// The sum of what the sample table holds.
+/// How long what the sample table holds may be shown.
 fn held_ns(trak: &[u8]) -> Option<u64> {
     let mdia = child(trak, b"mdia")?;
     let mdhd = child(mdia, b"mdhd")?;
@@ -179,7 +182,22 @@ fn held_ns(trak: &[u8]) -> Option<u64> {
         let run = u64::from(be32(entry, 0)?) * u64::from(be32(entry, 4)?);
         units = units.saturating_add(run);
     }
-    to_ns(units, scale)
+    to_ns(units.saturating_add(reordered(mdia)), scale)
+}
+
+/// How far beyond the sum of its durations a track may be shown, which count from when pictures
+/// are decoded: where some stay long, a picture can be decoded long before it is shown.
+fn reordered(mdia: &[u8]) -> u64 {
+    let Some(ctts) = path(mdia, &[b"minf", b"stbl", b"ctts"]) else {
+        return 0;
+    };
+    let entries = be32(ctts, 4).unwrap_or(0) as usize;
+    let rows = ctts.get(8..).unwrap_or_default().chunks_exact(8);
+    let shifts = rows.take(entries).filter_map(|row| be32(row, 4));
+    let (least, most) = shifts.fold((i32::MAX, i32::MIN), |(least, most), shift| {
+        (least.min(shift as i32), most.max(shift as i32))
+    });
+    u64::try_from(i64::from(most) - i64::from(least)).unwrap_or(0)
 }
 
 /// An edit that shows nothing makes a movie longer than its tracks.
@@ -197,71 +215,29 @@ fn has_empty_edit(edts: &[u8]) -> bool {
     })
 }
 
-/// Matroska: the segment says how long it is, unless it was written live.
-fn ebml(link: &SourceLink) -> Result<(), Failure> {
-    let head = link.read(0, 4096).map_err(|_| unreadable())?;
-    let cut = || -> Option<u64> {
-        let (_, id_len) = vint(&head, 0, true)?;
-        let (size, size_len) = vint(&head, id_len, false)?;
-        let segment = id_len + size_len + usize::try_from(size).ok()?;
-        let (id, id_len) = vint(&head, segment, true)?;
-        let (size, size_len) = vint(&head, segment + id_len, false)?;
-        let unknown = (1u64 << (7 * size_len)) - 1;
-        (id == 0x1853_8067 && size != unknown)
-            .then(|| size.saturating_add((segment + id_len + size_len) as u64))
-    };
-    match cut() {
-        Some(end) if end > link.size => Err(cut_off(end, link.size)),
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// A number of EBML at this place, with its marker or without, and its length.
-fn vint(bytes: &[u8], at: usize, with_marker: bool) -> Option<(u64, usize)> {
-    let first = *bytes.get(at)?;
-    let length = first.leading_zeros() as usize + 1;
-    if length > 8 {
-        return None;
-    }
-    let mut value = u64::from(first);
-    if !with_marker {
-        value &= (1u64 << (8 - length)) - 1;
-    }
-    for byte in bytes.get(at + 1..at + length)? {
-        value = value << 8 | u64::from(*byte);
-    }
-    Some((value, length))
-}
-
-/// AVI and WAVE: the outermost chunk's length; 0 and the maximum mean "written live".
-fn riff(link: &SourceLink) -> Result<(), Failure> {
-    let head = link.read(0, 12).map_err(|_| unreadable())?;
-    let Some(Ok(size)) = head.get(4..8).map(<[u8; 4]>::try_from) else {
-        return Ok(());
-    };
-    let size = u64::from(u32::from_le_bytes(size));
-    let end = size + 8;
-    let live = size == 0 || size == u64::from(u32::MAX);
-    // An odd last chunk may lack its padding.
-    if !live && end > link.size + 1 {
-        return Err(cut_off(end, link.size));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::cmaf::{boxed, full, numbers};
     use super::*;
 
     #[test]
-    fn numbers_of_ebml_have_their_length_in_front() {
-        assert_eq!(vint(&[0x81], 0, false), Some((1, 1)));
-        assert_eq!(vint(&[0x40, 0x02], 0, false), Some((2, 2)));
-        assert_eq!(
-            vint(&[0x1a, 0x45, 0xdf, 0xa3], 0, true),
-            Some((0x1a45_dfa3, 4))
-        );
-        assert_eq!(vint(&[0x00], 0, false), None);
-        assert_eq!(vint(&[0x40], 0, false), None);
+    fn a_picture_decoded_long_before_it_is_shown_is_held_by_its_track() {
+        // Pictures that stay for 30, 50, 40 s and a moment, with references among them.
+        let mut trak = vec![];
+        boxed(&mut trak, b"mdia", |out| {
+            full(out, b"mdhd", 0, |out| numbers(out, &[0, 0, 10, 0, 0]));
+            boxed(out, b"minf", |out| {
+                boxed(out, b"stbl", |out| {
+                    full(out, b"stts", 0, |out| {
+                        numbers(out, &[3, 1, 300, 1, 500, 2, 150]);
+                    });
+                    full(out, b"ctts", 0, |out| {
+                        numbers(out, &[4, 1, 800, 1, 1700, 1, 300, 1, 500]);
+                    });
+                });
+            });
+        });
+        let sum_s = 30 + 50 + 30;
+        assert_eq!(held_ns(&trak), Some((sum_s + 140) * 1_000_000_000));
     }
 }

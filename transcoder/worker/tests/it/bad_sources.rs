@@ -44,7 +44,19 @@ async fn a_file_that_was_cut_off_is_refused() {
 
     let whole = matroska(&pictures(132, 320, 180, "30/1"));
     let cut = whole.slice(..whole.len() / 2);
-    assert_eq!(refused(cut).await.code, Code::SourceTruncated.as_str());
+    let failure = refused(cut).await;
+    assert_eq!(failure.code, Code::SourceTruncated.as_str());
+    let (declared, found) = durations(&failure);
+    assert_eq!(declared, 4.4);
+    assert!((1.2..3.2).contains(&found), "{}", failure.message);
+}
+
+/// What the refusal of a truncated file says was declared and found, in seconds.
+fn durations(failure: &FailRequest) -> (f64, f64) {
+    let (_, text) = failure.message.split_once("declared ").unwrap();
+    let (declared, found) = text.split_once(" s, found ").unwrap();
+    let found = found.trim_end_matches(" s");
+    (declared.parse().unwrap(), found.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +164,21 @@ async fn a_recording_that_was_cut_off_is_refused_in_other_containers() {
         let whole = muxed(muxer);
         let failure = refused(whole.slice(..whole.len() * 2 / 3)).await;
         assert_eq!(failure.code, Code::SourceTruncated.as_str(), "{muxer}");
+        let (declared, found) = durations(&failure);
+        assert_eq!(declared, 2.0, "{muxer}");
+        // Pictures are about equally large.
+        assert!((1.2..1.45).contains(&found), "{muxer}: {found}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_that_was_cut_off_is_refused_with_its_durations() {
+    let whole = film(
+        "audiotestsrc num-buffers=40 samplesperbuffer=1000 ! audio/x-raw,format=S16LE,rate=8000,channels=1 ! \
+         wavenc ! filesink name=out",
+    );
+    let failure = refused(whole.slice(..44 + 16_000)).await;
+    assert_eq!(durations(&failure), (5.0, 1.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
