@@ -29,7 +29,7 @@ const FRAME_SAMPLES: u64 = 1024;
 const SAMPLE_BYTES: u64 = 4;
 
 pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> Finished {
-    let clock = Clock::of(&front_end::container(link)?);
+    let container = front_end::container(link)?;
     let trouble = Trouble::default();
     let branch = build(spec)?;
     let element = |name: &str| branch.by_name(name).ok_or_else(|| missing(name));
@@ -39,7 +39,7 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
             .ok_or_else(|| missing(name))
     };
 
-    timeline::restamp(&pad("first")?, clock);
+    timeline::restamp(&pad("first")?, Clock::of(&container));
     if channels(spec) == 2 {
         downmix::to_stereo(&pad("first")?, &element("mix")?);
     }
@@ -66,7 +66,7 @@ pub(crate) fn run(link: &SourceLink, spec: &AudioSpec, output: &Arc<Output>) -> 
         Open::renditions(1),
     );
 
-    let front = FrontEnd::new(link, Kind::Audio, clock, branch, trouble)?;
+    let front = FrontEnd::new(link, Kind::Audio, &container, branch, trouble)?;
     front.run(output, spec.duration_ms)?;
     front.coverage.is_whole(spec.duration_ms)?;
     front.coverage.is_decoded(false)?;

@@ -7,6 +7,9 @@
 //!
 //! * A task never ends well with less than the source had.
 //! * The container's duration is that of its longest track; a shorter track is no loss.
+//! * Some containers do not say how long their last picture stays. It may stay up to the
+//!   declared end, within a bound: whether bytes are missing is known from the container's own
+//!   lengths (see [`super::declared`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,11 +48,16 @@ impl Default for Part {
 const PICTURES_PER_SECOND_MAX: u64 = 120;
 const PICTURES_SLACK_S: u64 = 10;
 
+/// How long a last picture may stay of which it is not said, in ns.
+const LAST_PICTURE_NS_MAX: u64 = 10_000_000_000;
+
 /// How far the demuxer got, on any track and on the one that is decoded.
 #[derive(Default)]
 pub(crate) struct Coverage {
     clock: Clock,
     part: Part,
+    /// How long the last picture may stay beyond what is known of it.
+    held_ns_max: u64,
     any_end_ns: AtomicU64,
     chosen_end_ns: AtomicU64,
     chosen_samples: AtomicU64,
@@ -60,15 +68,20 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Coverage::of(clock, Part::WHOLE)
+    pub(crate) fn new(container: &str) -> Self {
+        Coverage::of(container, Part::WHOLE)
     }
 
     /// Of a task that makes a part of the film: what lies outside of it is not counted.
-    pub(crate) fn of(clock: Clock, part: Part) -> Self {
+    pub(crate) fn of(container: &str, part: Part) -> Self {
+        let held_ns_max = match container {
+            "video/x-matroska" | "video/webm" => LAST_PICTURE_NS_MAX,
+            _ => 0,
+        };
         Coverage {
-            clock,
+            clock: Clock::of(container),
             part,
+            held_ns_max,
             ..Coverage::default()
         }
     }
@@ -80,7 +93,8 @@ impl Coverage {
 
     /// Notes a buffer that left the demuxer.
     pub(crate) fn demuxed(&self, pad: &gst::Pad, buffer: &gst::BufferRef, chosen: bool) {
-        let Some((at_ns, end_ns)) = self.span_ns(pad, buffer) else {
+        // Its segment may begin where was sought, a little behind the picture that is there.
+        let Some((at_ns, end_ns)) = span_ns(self.clock.at_of_film(pad, buffer), buffer) else {
             return;
         };
         self.any_end_ns.fetch_max(end_ns, Ordering::Relaxed);
@@ -93,7 +107,7 @@ impl Coverage {
     /// Notes a buffer that left the decoder.
     pub(crate) fn decoded(&self, pad: &gst::Pad, buffer: &gst::BufferRef) {
         self.passed.fetch_add(1, Ordering::Relaxed);
-        match self.span_ns(pad, buffer) {
+        match span_ns(self.at(pad, buffer), buffer) {
             Some((at_ns, end_ns)) if self.part.has(at_ns) => {
                 self.decoded_end_ns.fetch_max(end_ns, Ordering::Relaxed);
                 self.decoded_samples.fetch_add(1, Ordering::Relaxed);
@@ -104,13 +118,6 @@ impl Coverage {
             }
             Some(_) => {}
         }
-    }
-
-    /// When this buffer begins and ends; nothing outside of what is to be shown.
-    fn span_ns(&self, pad: &gst::Pad, buffer: &gst::BufferRef) -> Option<(u64, u64)> {
-        let start = self.at(pad, buffer)?;
-        let duration = buffer.duration().unwrap_or(gst::ClockTime::ZERO);
-        Some((start.nseconds(), (start + duration).nseconds()))
     }
 
     /// Grows as long as anything comes out of the decoder.
@@ -156,10 +163,19 @@ impl Coverage {
     pub(crate) fn is_whole(&self, declared_ms: u64) -> Result<(), Failure> {
         let declared_ns = declared_ms.saturating_mul(1_000_000);
         let found_ns = self.demuxed_end_ns();
-        if found_ns + tolerance(declared_ns) < declared_ns {
+        if found_ns + tolerance(declared_ns).max(self.held_ns_max) < declared_ns {
             return Err(truncated(declared_ns, found_ns));
         }
         Ok(())
+    }
+
+    /// When the last picture of a track is over that seems to end here: it stays until the film
+    /// ends, where nobody says how long it stays, and no other track goes on.
+    pub(crate) fn last_picture_end_ns(&self, end_ns: u64, declared_ms: u64) -> u64 {
+        if self.held_ns_max == 0 || self.demuxed_end_ns() > end_ns {
+            return end_ns;
+        }
+        end_ns.max(declared_ms.saturating_mul(1_000_000))
     }
 
     /// Refuses less than the part of the source had.
@@ -184,6 +200,13 @@ impl Coverage {
         }
         Ok(())
     }
+}
+
+/// When a buffer that begins here begins and ends.
+fn span_ns(start: Option<gst::ClockTime>, buffer: &gst::BufferRef) -> Option<(u64, u64)> {
+    let start = start?;
+    let duration = buffer.duration().unwrap_or(gst::ClockTime::ZERO);
+    Some((start.nseconds(), (start + duration).nseconds()))
 }
 
 /// The refusal of a source that holds less than it says.
@@ -255,6 +278,27 @@ mod tests {
         let hour = coverage(3594 * S, 0, 0);
         assert_eq!(hour.is_whole(3_599_000), Ok(()));
         assert!(hour.is_whole(3_600_000).is_err());
+    }
+
+    #[test]
+    fn a_last_picture_of_unknown_length_stays_until_the_end() {
+        let webm = Coverage::of("video/webm", Part::WHOLE);
+        webm.any_end_ns.store(20 * S, Ordering::Relaxed);
+        assert_eq!(webm.is_whole(30_000), Ok(()));
+        assert!(webm.is_whole(30_001).is_err());
+        assert_eq!(webm.last_picture_end_ns(20 * S, 30_000), 30 * S);
+
+        let with_sound = Coverage::of("video/webm", Part::WHOLE);
+        with_sound.any_end_ns.store(29 * S, Ordering::Relaxed);
+        assert_eq!(with_sound.last_picture_end_ns(20 * S, 30_000), 20 * S);
+    }
+
+    #[test]
+    fn a_last_picture_of_known_length_stays_no_longer() {
+        let mp4 = Coverage::of("video/quicktime", Part::WHOLE);
+        mp4.any_end_ns.store(20 * S, Ordering::Relaxed);
+        assert!(mp4.is_whole(30_000).is_err());
+        assert_eq!(mp4.last_picture_end_ns(20 * S, 20_500), 20 * S);
     }
 
     #[test]

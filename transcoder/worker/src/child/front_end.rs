@@ -19,7 +19,6 @@ use super::coverage::Coverage;
 use super::ending::Ending;
 use super::seek::Seek;
 use super::source_element::{ParentSrc, SourceLink};
-use super::timeline::Clock;
 use super::{Head, Output, decoder, fragments};
 use crate::failure::{Code, Failure};
 
@@ -159,11 +158,11 @@ impl FrontEnd {
     pub(crate) fn new(
         link: &SourceLink,
         wanted: Kind,
-        clock: Clock,
+        container: &str,
         branch: gst::Bin,
         trouble: Trouble,
     ) -> Result<Self, Failure> {
-        let coverage = Arc::new(Coverage::new(clock));
+        let coverage = Arc::new(Coverage::new(container));
         FrontEnd::of_part(link, wanted, coverage, None, branch, trouble)
     }
 

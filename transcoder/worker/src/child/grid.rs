@@ -12,7 +12,7 @@ mod element;
 
 use super::chunk::Rate;
 
-pub(crate) use element::{GridElement, NAME, Order, register};
+pub(crate) use element::{GridElement, NAME, ORIGIN, Order, register};
 
 /// The next picture to be made, and the last one of the source that was seen.
 #[derive(Debug)]

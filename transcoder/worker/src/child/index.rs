@@ -11,6 +11,7 @@
 pub(crate) mod aac;
 pub(crate) mod avc;
 mod bits;
+mod pace;
 mod samples;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use crate::fragment::{Boxes, be32, be64, child, path};
 use aac::Aac;
 use avc::Avc;
+pub(crate) use pace::Pace;
 pub(crate) use samples::{Sample, Samples, Walk};
 
 /// The first track of each kind: these are what every task takes.
@@ -110,6 +112,10 @@ impl Track {
         let units = u128::from(self.samples.duration().max(1));
         let bits = u128::from(self.samples.bytes()) * 8;
         u32::try_from(bits * u128::from(self.timescale) / units / 1000).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::of(&self.samples, self.timescale)
     }
 
     /// The media time that is 0 for whoever watches.

@@ -15,7 +15,6 @@ use protocol::{PosterResult, PosterSpec, finish_request};
 
 use super::front_end::{self, FrontEnd, Kind, Trouble, failure_of, missing, no_decoder};
 use super::source_element::SourceLink;
-use super::timeline::Clock;
 use super::{Finished, Head, Output, video_graph};
 use crate::failure::{Code, Failure};
 
@@ -28,13 +27,13 @@ const LIGHT_ENOUGH: f64 = 28.0;
 const CONTRAST_ENOUGH: f64 = 10.0;
 
 pub(crate) fn run(link: &SourceLink, spec: &PosterSpec, output: &Arc<Output>) -> Finished {
-    let clock = Clock::of(&front_end::container(link)?);
+    let container = front_end::container(link)?;
     let branch = build(spec)?;
     let sink = branch
         .by_name("out")
         .and_then(|sink| sink.downcast::<gst_app::AppSink>().ok())
         .ok_or_else(|| missing("appsink"))?;
-    let front = FrontEnd::new(link, Kind::Video, clock, branch, Trouble::default())?;
+    let front = FrontEnd::new(link, Kind::Video, &container, branch, Trouble::default())?;
     let best = best_picture(&front.pipeline, &sink, spec.at_ms, output);
     let stopped = front.pipeline.set_state(gst::State::Null);
     if stopped.is_err() {

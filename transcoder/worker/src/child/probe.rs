@@ -16,9 +16,8 @@ use protocol::{Audio, ProbeResult, ProbeSpec, Video, finish_request};
 
 use super::coverage::Coverage;
 use super::front_end::{self, Kind, failure_of, made, no_decoder};
-use super::index::Index;
+use super::index::{Index, Pace};
 use super::source_element::{ParentSrc, SourceLink};
-use super::timeline::Clock;
 use super::{Finished, Head, Output, as_is, declared, decoder};
 use crate::failure::{Code, Failure};
 
@@ -35,7 +34,7 @@ pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> 
     too_many(movie.tracks, spec)?;
 
     let tracks = Tracks {
-        coverage: Arc::new(Coverage::new(Clock::of(&container))),
+        coverage: Arc::new(Coverage::new(&container)),
         read_all: GUESSING.contains(&container.as_str()),
         ..Tracks::default()
     };
@@ -57,6 +56,11 @@ pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> 
 fn as_it_is(found: &mut ProbeResult, link: &SourceLink, index: &Index) -> Result<(), Failure> {
     if let (Some(video), Some(track)) = (&mut found.video, &index.video) {
         video.bitrate_kbps = track.bitrate_kbps();
+        (video.frame_rate_num, video.frame_rate_den) = match track.pace() {
+            Pace::Constant => (video.frame_rate_num, video.frame_rate_den),
+            Pace::Mostly { num, den } => usual_rate((num, den)),
+            Pace::Varying => (0, 1),
+        };
         let shown = (video.display_width, video.display_height);
         let is_plain = (video.width, video.height) == shown
             && video.rotation == 0

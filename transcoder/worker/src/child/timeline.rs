@@ -40,6 +40,18 @@ impl Clock {
             Clock::Running => segment.to_running_time(at),
         }
     }
+
+    /// The same for what was sought in, also where that is before the place that was sought.
+    pub(crate) fn at_of_film(
+        self,
+        pad: &gst::Pad,
+        buffer: &gst::BufferRef,
+    ) -> Option<gst::ClockTime> {
+        match self {
+            Clock::Stream => stream_time_of_film(pad, buffer),
+            Clock::Running => self.at(pad, buffer),
+        }
+    }
 }
 
 /// Stamps everything that leaves this pad with its time on this clock.

@@ -22,9 +22,8 @@ use super::chunk::Chunk;
 use super::coverage::{Coverage, Part, running_time_ns};
 use super::fragments::{self, Open, Picture, Rendition};
 use super::front_end::{self, FrontEnd, Kind, Trouble, missing};
-use super::grid::{GridElement, Order};
+use super::grid::{GridElement, ORIGIN, Order};
 use super::source_element::SourceLink;
-use super::timeline::Clock;
 use super::{Finished, Output, lead, seek, video_graph};
 use crate::failure::{Code, Failure};
 
@@ -35,7 +34,7 @@ pub(crate) fn run(link: &SourceLink, spec: &EncodeSpec, output: &Arc<Output>) ->
         link,
         spec,
         output,
-        clock: Clock::of(&container),
+        container: &container,
         chunk: &chunk,
         moved: chunk.begin() > 0 && seek::has_index(&container),
     };
@@ -55,7 +54,7 @@ struct Encode<'a> {
     link: &'a SourceLink,
     spec: &'a EncodeSpec,
     output: &'a Arc<Output>,
-    clock: Clock,
+    container: &'a str,
     chunk: &'a Chunk,
     /// Reading begins with the key frame before the chunk.
     moved: bool,
@@ -69,7 +68,7 @@ impl Encode<'_> {
             from_ns: chunk.begin_ns(),
             until_ns: chunk.end_ns(),
         };
-        let coverage = Arc::new(Coverage::of(self.clock, part));
+        let coverage = Arc::new(Coverage::of(self.container, part));
         let trouble = Trouble::default();
         let branch = video_graph::build(spec)?;
         let element = |name: &str| branch.by_name(name).ok_or_else(|| missing(name));
@@ -216,18 +215,30 @@ fn split_at_key_units(pad: &gst::Pad, key_units: HashSet<u64>, chunk: &Chunk) {
     let rate = chunk.rate;
     let which = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(which, move |pad, info| {
-        if info.event().is_some() {
+        if let Some(event) = info.event() {
+            if event.type_() == gst::EventType::Segment {
+                info.data = Some(gst::PadProbeData::Event(from_origin(event)));
+            }
             return fragments::without_tags(info);
         }
         let Some(buffer) = info.buffer() else {
             return gst::PadProbeReturn::Ok;
         };
         if !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
-            let picture = running_time_ns(pad, buffer).map(|ns| rate.nearest(ns));
+            let since = |at: u64| at.saturating_sub(ORIGIN.nseconds());
+            let picture = running_time_ns(pad, buffer).map(|at| rate.nearest(since(at)));
             if picture.is_some_and(|picture| key_units.contains(&picture)) {
                 fragments::split_before_next(pad);
             }
         }
         gst::PadProbeReturn::Ok
     });
+}
+
+/// The segment for the muxer: what is shown at the origin is at its time 0.
+fn from_origin(event: &gst::EventRef) -> gst::Event {
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_start(ORIGIN);
+    let event = gst::event::Segment::builder(&segment).seqnum(event.seqnum());
+    event.build()
 }

@@ -32,6 +32,13 @@ pub fn drawn(n: u64) -> Vec<u8> {
 /// A film of these pictures, each shown at its time in ms. `between` goes from raw pictures
 /// into `mux`, and says what that is.
 pub fn film(times_ns: &[u64], rate: &str, between: &str) -> Bytes {
+    let last = *times_ns.last().unwrap();
+    let usual = last / (times_ns.len() as u64 - 1).max(1);
+    film_until(times_ns, last + usual, rate, between)
+}
+
+/// The same, whose last picture stays until `end_ns`.
+pub fn film_until(times_ns: &[u64], end_ns: u64, rate: &str, between: &str) -> Bytes {
     gst::init().unwrap();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = folder.path().join("film");
@@ -48,13 +55,11 @@ pub fn film(times_ns: &[u64], rate: &str, between: &str) -> Bytes {
     let source = pipeline.by_name("in").unwrap();
     let source = source.downcast::<gst_app::AppSrc>().unwrap();
     pipeline.set_state(gst::State::Playing).unwrap();
-    let last = *times_ns.last().unwrap();
-    let usual = last / (times_ns.len() as u64 - 1).max(1);
     for (n, at) in times_ns.iter().enumerate() {
         let mut bytes = drawn(n as u64);
         bytes.resize(WIDTH * HEIGHT * 3 / 2, 128);
         let mut buffer = gst::Buffer::from_mut_slice(bytes);
-        let next = times_ns.get(n + 1).copied().unwrap_or(at + usual);
+        let next = times_ns.get(n + 1).copied().unwrap_or(end_ns);
         let times = buffer.get_mut().unwrap();
         times.set_pts(gst::ClockTime::from_nseconds(*at));
         times.set_duration(gst::ClockTime::from_nseconds(next - at));

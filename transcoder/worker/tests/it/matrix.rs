@@ -9,19 +9,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use axum::body::Bytes;
+use domain::plan::Plan;
 use futures::StreamExt;
 use protocol::task::Spec;
 use protocol::{Audio, AudioSpec, EncodeSpec, ProbeResult, Video, VideoTarget};
-use serde_json::json;
 
 use crate::encode::{encoded, film as played, samples};
 use crate::judge;
+use crate::planned::plan;
 use crate::probe::probed;
 use crate::worker::Run;
 use films::FILMS;
 
 /// Where the table begins.
 const HEADING: &str = "## What each source becomes";
+/// A film has no more segments than this: each is an object to be stored.
+const SEGMENTS_MAX: usize = 300;
 /// Workers at once: as many as the smallest machine has cores.
 const AT_ONCE: usize = 2;
 
@@ -133,55 +136,43 @@ fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1000.0)
 }
 
-/// Segments of four seconds, or as long as there are a hundred of them; the last is not tiny.
-fn boundaries_us(duration_ms: u64) -> Vec<u64> {
-    let step = (duration_ms / 100).max(4000) as usize;
-    let ends = (0..duration_ms.saturating_sub(500).max(1)).step_by(step);
-    ends.map(|ms| ms * 1000).collect()
-}
-
-/// The best rendition that the ladder has for this picture.
-fn best(video: &Video) -> VideoTarget {
-    let rate = json!({ "num": video.frame_rate_num, "den": video.frame_rate_den });
-    let track = serde_json::from_value(json!({
-        "codec": video.codec,
-        "width": video.width,
-        "height": video.height,
-        "display_width": video.display_width,
-        "display_height": video.display_height,
-        "rotation": video.rotation,
-        "frame_rate": if video.frame_rate_num > 0 { rate } else { json!(null) },
-        "interlaced": video.interlaced,
-        "bitrate_kbps": video.bitrate_kbps,
-    }));
-    let ladder = domain::ladder::of(&track.unwrap());
+/// The best rendition that is planned for this picture.
+fn best(plan: &Plan) -> VideoTarget {
+    let best = &plan.renditions[0];
     let domain::media::Kind::Video {
         width,
         height,
         frame_rate,
-    } = ladder[0].kind
+    } = best.kind
     else {
-        panic!("no pictures in the ladder");
+        panic!("no pictures in the plan");
     };
     VideoTarget {
         rendition: "made".to_owned(),
         width,
         height,
-        bitrate_kbps: ladder[0].bitrate_kbps,
+        bitrate_kbps: best.bitrate_kbps,
         frame_rate_num: frame_rate.num,
         frame_rate_den: frame_rate.den,
         published: 0,
     }
 }
 
+/// The planned boundaries; of very long films every so many of them.
+fn boundaries_us(plan: Plan) -> Vec<u64> {
+    let each = plan.boundaries_us.len().div_ceil(SEGMENTS_MAX);
+    plan.boundaries_us.into_iter().step_by(each).collect()
+}
+
 async fn pictures(found: &ProbeResult, video: &Video, source: &Bytes) -> String {
-    let target = best(video);
+    let plan = plan(found);
+    let target = best(&plan);
     let rate = match (target.frame_rate_num, target.frame_rate_den) {
         (num, 1) => num.to_string(),
         (num, den) => format!("{num}/{den}"),
     };
     let spec = EncodeSpec {
-        boundaries_us: boundaries_us(found.duration_ms),
+        boundaries_us: boundaries_us(plan),
         targets: vec![target],
         source: Some(video.clone()),
         duration_ms: found.duration_ms,
@@ -213,7 +204,7 @@ async fn pictures(found: &ProbeResult, video: &Video, source: &Bytes) -> String 
 
 async fn sound(found: &ProbeResult, source: &Bytes) -> String {
     let spec = AudioSpec {
-        boundaries_us: boundaries_us(found.duration_ms),
+        boundaries_us: boundaries_us(plan(found)),
         rendition: "audio".to_owned(),
         bitrate_kbps: 128,
         channels: 2,

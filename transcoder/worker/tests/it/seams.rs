@@ -19,19 +19,19 @@ const PSNR_ENOUGH_DB: f64 = 45.0;
 const AROUND: usize = 2;
 
 /// A source, and how it is to be made.
-struct Source {
-    bytes: Bytes,
-    rate: &'static str,
-    boundaries_us: Vec<u64>,
-    duration_ms: u64,
+pub struct Source {
+    pub bytes: Bytes,
+    pub rate: String,
+    pub boundaries_us: Vec<u64>,
+    pub duration_ms: u64,
 }
 
 impl Source {
     /// Segments of a second.
-    fn new(bytes: Bytes, rate: &'static str, seconds: u64) -> Source {
+    fn new(bytes: Bytes, rate: &str, seconds: u64) -> Source {
         Source {
             bytes,
-            rate,
+            rate: rate.to_owned(),
             boundaries_us: (0..seconds).map(|second| second * 1_000_000).collect(),
             duration_ms: seconds * 1000,
         }
@@ -40,7 +40,7 @@ impl Source {
     fn spec(&self, first_segment: u32, segments: u32) -> EncodeSpec {
         let target = VideoTarget {
             bitrate_kbps: 300,
-            ..target("made", WIDTH as u32, HEIGHT as u32, self.rate)
+            ..target("made", WIDTH as u32, HEIGHT as u32, &self.rate)
         };
         EncodeSpec {
             boundaries_us: self.boundaries_us.clone(),
@@ -52,7 +52,7 @@ impl Source {
         }
     }
 
-    async fn made(&self, first_segment: u32, segments: u32) -> Piece {
+    pub async fn made(&self, first_segment: u32, segments: u32) -> Piece {
         let spec = Spec::Encode(self.spec(first_segment, segments));
         let mut run = Run::begin(spec, self.bytes.clone()).await;
         let result = encoded(&mut run).await;
@@ -96,11 +96,11 @@ impl Source {
 }
 
 /// What one task published.
-struct Piece {
-    init: Init,
-    init_bytes: Bytes,
-    segments: Vec<Segment>,
-    bytes: Vec<u8>,
+pub struct Piece {
+    pub init: Init,
+    pub init_bytes: Bytes,
+    pub segments: Vec<Segment>,
+    pub bytes: Vec<u8>,
 }
 
 fn compare(whole: &Piece, expected: &[Shown], pieces: &[Piece]) {

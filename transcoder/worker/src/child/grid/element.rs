@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * What leaves begins at 0, one picture after the other without a gap: the chunk's place
-//!   in the film is the concern of who numbers its segments.
+//! * What leaves begins at [`ORIGIN`], one picture after the other without a gap: the chunk's
+//!   place in the film is the concern of who numbers its segments.
 //! * After the chunk's last picture the end is sent on, and whoever still brings pictures
 //!   is told that it is over: nothing more of the source is read.
 //! * A source that ends too early is judged before its last picture is held.
@@ -26,6 +26,12 @@ use crate::child::seek::ROUNDING_NS;
 use crate::failure::{Code, Failure};
 
 pub(crate) const NAME: &str = "kinologgrid";
+
+/// When a chunk's first picture is shown, as far as the encoder is concerned. `x264enc` moves
+/// whatever comes before this time, and mixes up both times until its first picture leaves: it
+/// forgets all key frames asked for in the meantime but one, and slow films have many segments
+/// within its lookahead.
+pub(crate) const ORIGIN: gst::ClockTime = gst::ClockTime::from_seconds(1000 * 3600);
 
 /// Lets graphs name the element.
 pub(crate) fn register() -> Result<(), Failure> {
@@ -116,7 +122,9 @@ impl Work {
             let message = "the file is damaged: none of its pictures could be decoded";
             return Err(Failure::new(Code::SourceCorrupt, message));
         };
-        let declared_ns = self.order.declared_ms.saturating_mul(1_000_000);
+        let declared_ms = self.order.declared_ms;
+        let declared_ns = declared_ms.saturating_mul(1_000_000);
+        let end_ns = self.order.coverage.last_picture_end_ns(end_ns, declared_ms);
         let first = self.grid.next;
         let times = self
             .grid
@@ -125,10 +133,10 @@ impl Work {
         Ok(Some(Made { buffer, pictures }))
     }
 
-    /// When a picture is shown, from the chunk's first on.
+    /// When a picture is shown, the chunk's first being shown at the origin.
     fn at(&self, picture: u64) -> gst::ClockTime {
         let since = picture.saturating_sub(self.order.chunk.begin());
-        gst::ClockTime::from_nseconds(self.order.chunk.rate.at_ns(since))
+        ORIGIN + gst::ClockTime::from_nseconds(self.order.chunk.rate.at_ns(since))
     }
 }
 

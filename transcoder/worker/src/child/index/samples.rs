@@ -101,9 +101,15 @@ impl Samples {
 
     /// How long all of them are, one after the other.
     pub(crate) fn duration(&self) -> u64 {
-        let runs = self.durations.chunks_exact(8);
-        let run = |row: &[u8]| Some(u64::from(be32(row, 0)?) * u64::from(be32(row, 4)?));
-        runs.filter_map(run).fold(0, u64::saturating_add)
+        let runs = self.runs();
+        let units = runs.map(|(count, duration)| u64::from(count) * u64::from(duration));
+        units.fold(0, u64::saturating_add)
+    }
+
+    /// How many samples in a row have which duration.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (u32, u32)> {
+        let rows = self.durations.chunks_exact(8);
+        rows.filter_map(|row| Some((be32(row, 0)?, be32(row, 4)?)))
     }
 
     /// The least that a sample is shown after it is decoded.

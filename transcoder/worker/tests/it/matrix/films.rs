@@ -106,15 +106,12 @@ pub const FILMS: &[Source] = &[
             "matroskamux",
         )
     }),
-    ("one-fps.mp4", || {
-        mp4(&sized(
-            160,
-            90,
-            "1/1",
-            "",
-            "x264enc speed-preset=ultrafast key-int-max=10 ! h264parse",
-        )
-        .replace("=60 ", "=8 "))
+    ("one-fps.mp4", || mp4(&coded(30, "1/1", "", SLOW))),
+    ("half-fps.avi", || {
+        muxed(&coded(15, "1/2", "", MPEG4), "avimux")
+    }),
+    ("one-fps.webm", || {
+        muxed(&coded(30, "1/1", "", VP9), "webmmux")
     }),
     ("ntsc-rate.mp4", || {
         mp4(&coded(60, "30000/1001", "", CLOSED))
@@ -140,6 +137,7 @@ pub const FILMS: &[Source] = &[
 ];
 
 const CLOSED: &str = "x264enc speed-preset=ultrafast key-int-max=30 ! h264parse";
+const SLOW: &str = "x264enc speed-preset=ultrafast key-int-max=10 ! h264parse";
 const OPEN: &str = "x264enc speed-preset=veryfast key-int-max=15 bframes=3 b-adapt=false \
                     option-string=open-gop=1:scenecut=0 ! h264parse";
 const LONG: &str = "x264enc speed-preset=veryfast key-int-max=600 ! h264parse";
