@@ -23,7 +23,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("parsebin", "gstreamer1.0-plugins-base"),
     ("appsink", "gstreamer1.0-plugins-base"),
     ("videoconvert", "gstreamer1.0-plugins-base"),
-    ("videoconvertscale", "gstreamer1.0-plugins-base"),
     ("audioconvert", "gstreamer1.0-plugins-base"),
     ("audioresample", "gstreamer1.0-plugins-base"),
     ("audiorate", "gstreamer1.0-plugins-base"),

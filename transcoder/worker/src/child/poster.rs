@@ -15,7 +15,7 @@ use protocol::{PosterResult, PosterSpec, finish_request};
 
 use super::front_end::{self, FrontEnd, Kind, Trouble, failure_of, missing, no_decoder};
 use super::source_element::SourceLink;
-use super::{Finished, Head, Output, video_graph};
+use super::{Finished, Head, Output, resize, video_graph};
 use crate::failure::{Code, Failure};
 
 const MOMENTS_MAX: usize = 5;
@@ -64,18 +64,21 @@ pub(crate) fn run(link: &SourceLink, spec: &PosterSpec, output: &Arc<Output>) ->
 
 fn build(spec: &PosterSpec) -> Result<gst::Bin, Failure> {
     // As RGB: the encoder would store television's levels as they are, and every reader of
-    // JPEG takes its numbers for full range.
+    // JPEG takes its numbers for full range. By way of 16 bits: with 8 the sums are too coarse,
+    // and all becomes darker.
     let text = format!(
-        "queue max-size-buffers=2 ! {} ! videoconvertscale method=catrom add-borders=false ! \
-         video/x-raw,format=RGB,width={},height={},pixel-aspect-ratio=1/1 ! \
+        "queue max-size-buffers=2 ! {} ! {} ! \
+         video/x-raw,format=I420,width={},height={},pixel-aspect-ratio=1/1 ! \
+         videoconvert ! video/x-raw,format=AYUV64 ! videoconvert ! video/x-raw,format=RGB ! \
          appsink name=out sync=false max-buffers=1",
         video_graph::upright(&spec.source.clone().unwrap_or_default()),
+        resize::NAME,
         spec.width,
         spec.height,
     );
     gst::parse::bin_from_description(&text, true).map_err(|error| {
         eprintln!("the poster graph was refused: {error}");
-        missing("videoconvertscale")
+        missing("videoconvert")
     })
 }
 

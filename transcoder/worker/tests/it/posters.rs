@@ -5,7 +5,7 @@ use protocol::task::Spec;
 use protocol::{PosterSpec, finish_request};
 
 use crate::judge;
-use crate::media::{film, mp4};
+use crate::media::{film, mp4, painted};
 use crate::worker::Run;
 
 /// Scenes of two seconds each, in one film.
@@ -41,6 +41,22 @@ async fn poster(source: Bytes) -> Vec<u8> {
     let jpeg = run.store.object("poster.jpg");
     assert_eq!(jpeg.len() as u64, poster.size_bytes);
     judge::jpeg(&jpeg)
+}
+
+/// A film three times as large as the poster, from a dark side to a bright one.
+fn gradient() -> Bytes {
+    const WIDTH: usize = 480;
+    const HEIGHT: usize = 270;
+    let row: Vec<u8> = (0..WIDTH).map(|x| (56 + x * 160 / WIDTH) as u8).collect();
+    let picture = [row.repeat(HEIGHT), vec![128; WIDTH * HEIGHT / 2]].concat();
+    let pictures: Vec<(u64, Vec<u8>)> = (0..8).map(|n| (n * 100, picture.clone())).collect();
+    painted(
+        &format!(
+            "appsrc name=in caps=video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate=10/1 ! \
+             x264enc pass=quant quantizer=10 ! h264parse ! mp4mux ! filesink name=out"
+        ),
+        &pictures,
+    )
 }
 
 fn spread(picture: &[u8]) -> u8 {
@@ -80,4 +96,26 @@ async fn a_film_of_one_picture_has_it_as_its_poster() {
          x264enc speed-preset=ultrafast ! h264parse ! matroskamux ! filesink name=out",
     );
     assert!(spread(&poster(one).await) > 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poster_at_a_third_of_the_size_is_as_bright_as_the_film() {
+    let picture = poster(gradient()).await;
+    // The mean of a few columns, and what television's level there is in full range.
+    let column = |x: usize| {
+        let pixels = picture
+            .chunks_exact(3 * 160)
+            .flat_map(|row| &row[3 * x..3 * x + 12]);
+        let values: Vec<f64> = pixels.map(|value| f64::from(*value)).collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    for x in [2, 40, 80, 120, 154] {
+        let level = 56.0 + (3 * x + 6) as f64 * 160.0 / 480.0;
+        let bright = (level - 16.0) * 255.0 / 219.0;
+        let found = column(x);
+        assert!(
+            (found - bright).abs() < 1.5,
+            "{found} instead of {bright} at {x}"
+        );
+    }
 }
