@@ -8,6 +8,7 @@ mod conductor;
 mod counted;
 mod encode;
 mod failures;
+mod hour;
 mod judge;
 mod matrix;
 mod media;

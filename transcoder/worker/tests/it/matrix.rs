@@ -12,11 +12,11 @@ use axum::body::Bytes;
 use domain::plan::Plan;
 use futures::StreamExt;
 use protocol::task::Spec;
-use protocol::{Audio, AudioSpec, EncodeSpec, ProbeResult, Video, VideoTarget};
+use protocol::{Audio, AudioSpec, EncodeSpec, ProbeResult, Video};
 
 use crate::encode::{encoded, film as played, samples};
 use crate::judge;
-use crate::planned::plan;
+use crate::planned::{best, plan};
 use crate::probe::probed;
 use crate::worker::Run;
 use films::FILMS;
@@ -134,28 +134,6 @@ fn short(codec: &str) -> &str {
 
 fn seconds(ms: u64) -> String {
     format!("{:.1} s", ms as f64 / 1000.0)
-}
-
-/// The best rendition that is planned for this picture.
-fn best(plan: &Plan) -> VideoTarget {
-    let best = &plan.renditions[0];
-    let domain::media::Kind::Video {
-        width,
-        height,
-        frame_rate,
-    } = best.kind
-    else {
-        panic!("no pictures in the plan");
-    };
-    VideoTarget {
-        rendition: "made".to_owned(),
-        width,
-        height,
-        bitrate_kbps: best.bitrate_kbps,
-        frame_rate_num: frame_rate.num,
-        frame_rate_den: frame_rate.den,
-        published: 0,
-    }
 }
 
 /// The planned boundaries; of very long films every so many of them.

@@ -12,6 +12,12 @@ pub fn film(description: &str) -> Bytes {
 /// The same with an `appsrc name=in`, which gives these pictures: when each is shown, in
 /// milliseconds, and its bytes.
 pub fn painted(description: &str, pictures: &[(u64, Vec<u8>)]) -> Bytes {
+    let at_ns = |(at_ms, bytes): &(u64, Vec<u8>)| (at_ms * 1_000_000, bytes.clone());
+    painted_at(description, &pictures.iter().map(at_ns).collect::<Vec<_>>())
+}
+
+/// The same, in nanoseconds.
+pub fn painted_at(description: &str, pictures: &[(u64, Vec<u8>)]) -> Bytes {
     gst::init().unwrap();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = folder.path().join("film");
@@ -41,12 +47,14 @@ fn feed(pipeline: &gst::Pipeline, pictures: &[(u64, Vec<u8>)]) {
         return;
     };
     let input = input.downcast::<gstreamer_app::AppSrc>().unwrap();
-    for (number, (at_ms, bytes)) in pictures.iter().enumerate() {
+    for (number, (at_ns, bytes)) in pictures.iter().enumerate() {
         let mut buffer = gst::Buffer::from_slice(bytes.clone());
         let made = buffer.get_mut().unwrap();
-        made.set_pts(gst::ClockTime::from_mseconds(*at_ms));
-        let next = pictures.get(number + 1).map_or(at_ms + 20, |next| next.0);
-        made.set_duration(gst::ClockTime::from_mseconds(next - at_ms));
+        made.set_pts(gst::ClockTime::from_nseconds(*at_ns));
+        let next = pictures
+            .get(number + 1)
+            .map_or(at_ns + 20_000_000, |next| next.0);
+        made.set_duration(gst::ClockTime::from_nseconds(next - at_ns));
         input.push_buffer(buffer).unwrap();
     }
     input.end_of_stream().unwrap();

@@ -1,8 +1,8 @@
 //! What the conductor's rules make of a probe: the worker's tests ask for nothing else.
 
-use domain::media::Media;
+use domain::media::{Kind, Media};
 use domain::plan::{self, Chunk, Plan, Spec};
-use protocol::ProbeResult;
+use protocol::{ProbeResult, VideoTarget};
 use serde_json::json;
 
 /// As many tasks at a time as the smallest machine runs.
@@ -56,4 +56,26 @@ pub fn chunks(plan: &Plan) -> Vec<Chunk> {
         _ => None,
     });
     chunks.collect()
+}
+
+/// The best rendition that is planned for this picture.
+pub fn best(plan: &Plan) -> VideoTarget {
+    let best = &plan.renditions[0];
+    let Kind::Video {
+        width,
+        height,
+        frame_rate,
+    } = best.kind
+    else {
+        panic!("no pictures in the plan");
+    };
+    VideoTarget {
+        rendition: "made".to_owned(),
+        width,
+        height,
+        bitrate_kbps: best.bitrate_kbps,
+        frame_rate_num: frame_rate.num,
+        frame_rate_den: frame_rate.den,
+        published: 0,
+    }
 }

@@ -45,7 +45,7 @@ fn flashes() -> Bytes {
 }
 
 /// When flashes begin, in ms.
-fn seen(film: &[u8]) -> Vec<u64> {
+pub fn seen(film: &[u8]) -> Vec<u64> {
     let pictures = judge::pictures(film).seen;
     let mut begins = Vec::new();
     let mut was_bright = false;
@@ -59,8 +59,8 @@ fn seen(film: &[u8]) -> Vec<u64> {
     begins
 }
 
-/// When beeps begin, in ms: the first sound after half a second of silence.
-fn heard(film: &[u8], decoder: &str) -> Vec<u64> {
+/// When beeps begin, in samples: the first sound after half a second of silence.
+pub fn heard(film: &[u8], decoder: &str) -> Vec<u64> {
     let samples = judge::decoded(
         film,
         &format!(
@@ -68,19 +68,18 @@ fn heard(film: &[u8], decoder: &str) -> Vec<u64> {
              audio/x-raw,format=S16LE,layout=interleaved,channels=1 ! appsink name=out sync=false"
         ),
     );
-    // A decoder need not begin with the first frame.
-    let mut at = judge::running_time_ns(&samples[0]) * 48 / 1_000_000;
     let (mut begins, mut loud_at) = (Vec::new(), None);
     for sample in samples {
+        // A decoder need not begin with the first frame, and not all frames need be there.
+        let first = (judge::running_time_ns(&sample) * 48 + 500_000) / 1_000_000;
         let map = sample.buffer().unwrap().map_readable().unwrap();
-        for value in map.chunks_exact(2) {
+        for (at, value) in (first..).zip(map.chunks_exact(2)) {
             if i16::from_le_bytes([value[0], value[1]]).unsigned_abs() > 4000 {
                 if loud_at.is_none_or(|loud_at| at - loud_at > 24_000) {
-                    begins.push(at / 48);
+                    begins.push(at);
                 }
                 loud_at = Some(at);
             }
-            at += 1;
         }
     }
     begins
@@ -105,14 +104,15 @@ async fn a_variable_rate_is_in_sync_at_its_start_and_at_its_end() {
 
     // The beep at 0 is the encoder's to lose.
     let last_nine = |begins: &[u64]| begins[begins.len() - 9..].to_vec();
+    let in_ms = |samples: &[u64]| -> Vec<u64> { samples.iter().map(|at| at / 48).collect() };
     let apart = |made: &[u64], source: &[u64]| {
         let pairs = made.iter().zip(source);
         pairs.map(|(made, source)| made.abs_diff(*source)).max()
     };
     let flashes: Vec<u64> = (1..10).map(|second| second * 1000).collect();
     let beeps = film(&format!("{BEEPS} filesink name=out"));
-    let beeps = last_nine(&self::heard(&beeps, "flacparse ! flacdec"));
-    let (seen, heard) = (last_nine(&seen), last_nine(&heard));
+    let beeps = last_nine(&in_ms(&self::heard(&beeps, "flacparse ! flacdec")));
+    let (seen, heard) = (last_nine(&seen), last_nine(&in_ms(&heard)));
     let worst = (apart(&seen, &flashes), apart(&heard, &beeps));
     assert!(
         worst.0 <= Some(APART_MS_MAX / 2) && worst.1 <= Some(APART_MS_MAX / 2),

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use crate::conductor::{Desk, End, TOKEN};
 use crate::store::Store;
 
-const DEADLINE: Duration = Duration::from_secs(90);
+/// An hour of sound is made within it on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// A worker with a task, a conductor and a store.
 pub struct Run {
