@@ -25,4 +25,5 @@ mod sounds;
 mod sources;
 mod store;
 mod sync;
+mod truthful;
 mod worker;

@@ -22,7 +22,7 @@ fn target(rendition: &str) -> PassthroughTarget {
 }
 
 /// All of it that can be, as it was probed.
-fn passthrough(found: &ProbeResult) -> PassthroughSpec {
+pub fn passthrough(found: &ProbeResult) -> PassthroughSpec {
     let has_cuts = !found.cuts_us.is_empty();
     let audio = found.audio.as_ref().filter(|audio| audio.as_is);
     PassthroughSpec {
