@@ -77,6 +77,8 @@ pub struct Tuning {
     pub request: Duration,
     /// How long a GraphQL operation may take; of a subscription, each of its answers.
     pub operation: Duration,
+    /// How long somebody may take nothing of what is sent to them; then their connection is closed.
+    pub stalled: Duration,
     /// Views one client may record in a minute.
     pub views_per_minute: u32,
 }
@@ -95,6 +97,7 @@ impl Default for Tuning {
             requests_max: 1_024,
             request: Duration::from_secs(60),
             operation: Duration::from_secs(30),
+            stalled: Duration::from_secs(60),
             views_per_minute: 120,
         }
     }

@@ -16,6 +16,7 @@ use axum::{
     serve::ListenerExt,
 };
 use eventlog::Log;
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use objects::Objects;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -68,9 +69,15 @@ pub async fn serve(
         .local_addr()
         .context("failed to read the address of the listener")?;
     tracing::info!(%address, "the api listens");
-    let listener = listener.tap_io(|connection| {
+    let stalled = app.config.tuning.stalled.as_millis();
+    let stalled_ms = u32::try_from(stalled).unwrap_or(u32::MAX);
+    let listener = listener.tap_io(move |connection| {
         // Without it small answers wait for an acknowledgement; with it failing, they still arrive.
         let _ = connection.set_nodelay(true);
+        // Who asks and takes nothing would hold the connection, and what it reads from, for ever.
+        if let Err(error) = setsockopt(connection, TcpUserTimeout, &stalled_ms) {
+            tracing::warn!(%error, "failed to limit how long a connection may stall");
+        }
     });
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving =

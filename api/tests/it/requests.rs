@@ -315,3 +315,23 @@ fn waiting_for_positions_has_its_price() {
         }
     });
 }
+
+#[test]
+fn whoever_asks_and_takes_nothing_is_cut_off() {
+    test(async |platform| {
+        let stalled = Duration::from_millis(500);
+        let api = platform.another(|config| config.tuning.stalled = stalled);
+        let address = api.await.url.replace("http://", "");
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        // The answers fill whatever holds them, then nothing more is read of the requests.
+        let asking = async {
+            while connection
+                .write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
+                .await
+                .is_ok()
+            {}
+        };
+        let cut_off = tokio::time::timeout(PATIENCE, asking).await;
+        assert!(cut_off.is_ok(), "the connection is still there");
+    });
+}

@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, s3_error};
 use tokio::net::{TcpListener, TcpStream};
@@ -52,6 +53,7 @@ pub enum Cors {
 pub(crate) struct Http {
     pub(crate) service: S3Service,
     pub(crate) cors: Cors,
+    pub(crate) stalled: Duration,
 }
 
 /// Accepts until `stop`, then lets open requests finish until `kill`.
@@ -95,6 +97,11 @@ pub(crate) async fn accept(
 async fn connection(stream: TcpStream, http: Arc<Http>, stop: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "failed to set TCP_NODELAY");
+    }
+    // Who asks and takes nothing would hold one of the connections for ever.
+    let stalled_ms = u32::try_from(http.stalled.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = setsockopt(&stream, TcpUserTimeout, &stalled_ms) {
+        tracing::warn!(%error, "failed to limit how long a connection may stall");
     }
     let service = hyper::service::service_fn(move |request| {
         let http = Arc::clone(&http);

@@ -38,6 +38,8 @@ pub const PUT_BYTES_MAX: u64 = 5 << 30;
 pub const OBJECT_BYTES_MAX: u64 = 50 << 30;
 /// Free space puts leave for the journal and for the neighbours on the disk.
 pub const RESERVE_BYTES: u64 = 64 << 20;
+/// How long somebody may take nothing of what is sent to them; then their connection is closed.
+pub const STALLED_MAX: Duration = Duration::from_secs(60);
 /// Open multipart uploads older than this are aborted.
 const UPLOAD_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -55,6 +57,7 @@ pub struct Config {
     pub put_bytes_max: u64,
     pub object_bytes_max: u64,
     pub reserve_bytes: u64,
+    pub stalled: Duration,
 }
 
 impl Config {
@@ -75,6 +78,7 @@ impl Config {
             put_bytes_max: PUT_BYTES_MAX,
             object_bytes_max: OBJECT_BYTES_MAX,
             reserve_bytes: RESERVE_BYTES,
+            stalled: STALLED_MAX,
         }
     }
 }
@@ -118,6 +122,7 @@ pub async fn serve(
     let http = http::Http {
         service: service(&config, store),
         cors: config.cors,
+        stalled: config.stalled,
     };
     http::accept(listener, http, &tracker, &stop, &kill).await;
 

@@ -1,10 +1,14 @@
 //! The rim: CORS, the bucket's operations, stopping.
 
+use std::time::Duration;
+
 use http::Method;
 use kinolog_objectstore::Cors;
 use object_store::{ObjectStoreExt, path::Path};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::support::{Server, folder, web};
+use crate::support::{PATIENCE, Server, folder, web};
 
 #[tokio::test]
 async fn a_browser_may_put_with_a_presigned_url_and_read_the_etag() {
@@ -81,4 +85,21 @@ async fn stopping_lets_an_open_download_finish() {
     let stopped = tokio::spawn(server.stop());
     assert_eq!(reading.bytes().await.unwrap(), body);
     stopped.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_and_takes_nothing_is_cut_off() {
+    let stalled = Duration::from_millis(500);
+    let server = Server::start_in(folder(), |config| config.stalled = stalled).await;
+    // More than a connection holds on its way.
+    server.put("large", &[], vec![7; 32 << 20]).await;
+    let url = server.presign(Method::GET, "large", &[]).await;
+    let (_, target) = url.split_once(&server.address.to_string()).unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nhost: {}\r\n\r\n", server.address);
+    let mut connection = TcpStream::connect(server.address).await.unwrap();
+    // What is asked after that is read no more.
+    let asking = async { while connection.write_all(request.as_bytes()).await.is_ok() {} };
+    let cut_off = tokio::time::timeout(PATIENCE, asking).await;
+    assert!(cut_off.is_ok(), "the connection is still there");
+    server.stop().await;
 }

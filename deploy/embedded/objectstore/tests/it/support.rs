@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const BUCKET: &str = "kinolog";
 pub(crate) const ACCESS: &str = "test-access";
 pub(crate) const SECRET: &str = "test-secret";
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// On the disk the build is on: a temporary folder may be memory.
 pub(crate) fn folder() -> TempDir {
