@@ -36,6 +36,7 @@ pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> 
     let tracks = Tracks {
         coverage: Arc::new(Coverage::new(&container)),
         read_all: GUESSING.contains(&container.as_str()),
+        promised: promised(link, &container)?,
         ..Tracks::default()
     };
     let pipeline = open(link, &tracks)?;
@@ -50,6 +51,17 @@ pub(crate) fn run(link: &SourceLink, spec: &ProbeSpec, output: &Arc<Output>) -> 
         as_it_is(&mut found, link, index)?;
     }
     Ok(finish_request::Result::Probe(found))
+}
+
+/// Flash video has no list of tracks: each is there once its first piece is. Its header says
+/// of what kinds they are.
+fn promised(link: &SourceLink, container: &str) -> Result<usize, Failure> {
+    if container != "video/x-flv" {
+        return Ok(0);
+    }
+    let head = link.read(0, 5).map_err(|_| front_end::unreadable())?;
+    let kinds = head.get(4).map_or(0, |kinds| kinds & 0b101);
+    Ok(kinds.count_ones() as usize)
 }
 
 /// Adds what the index tells: what need not be encoded, and how many bits there are.
@@ -86,6 +98,8 @@ struct Tracks {
     unknown: Arc<AtomicBool>,
     coverage: Arc<Coverage>,
     buffers: Arc<AtomicU64>,
+    /// How many tracks there are at least, where the file's first bytes say so.
+    promised: usize,
     /// The duration is a guess until all was read.
     read_all: bool,
 }
@@ -122,7 +136,10 @@ fn open(link: &SourceLink, tracks: &Tracks) -> Result<gst::Pipeline, Failure> {
 
 impl Tracks {
     fn all_shown(&self) -> bool {
-        self.complete.load(Ordering::SeqCst) && self.waiting.load(Ordering::SeqCst) == 0
+        let shown = self.pads.lock().map_or(0, |pads| pads.len());
+        self.complete.load(Ordering::SeqCst)
+            && self.waiting.load(Ordering::SeqCst) == 0
+            && shown >= self.promised
     }
 
     fn add(&self, pipeline: &gst::Pipeline, pad: &gst::Pad) {

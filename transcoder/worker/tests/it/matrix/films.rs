@@ -18,6 +18,9 @@ pub const FILMS: &[Source] = &[
     ("h264-aac.mkv", || {
         muxed(&(h264(60, CLOSED) + AAC), "matroskamux")
     }),
+    ("h264-aac.flv", || {
+        muxed(&(h264(60, CLOSED) + AAC), "flvmux")
+    }),
     ("h264-aac.ts", || {
         muxed(&(h264(60, CLOSED) + AAC), "mpegtsmux")
     }),
