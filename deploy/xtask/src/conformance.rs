@@ -28,9 +28,6 @@ use crate::{
 };
 use tap::Tap;
 
-/// How long one client's suite may run, once everything is installed and built.
-const SECONDS_MAX: &str = "300";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {
     Python,
@@ -42,6 +39,15 @@ enum Client {
 impl Client {
     const ALL: [Self; 4] = [Self::Python, Self::Node, Self::Rust, Self::Players];
     const OF_EVENTSTORE: [Self; 3] = [Self::Python, Self::Node, Self::Rust];
+
+    /// How long its suite may run, once everything is installed and built. Players take the time
+    /// that films last, and on a busy machine more.
+    fn seconds_max(self) -> u32 {
+        match self {
+            Self::Python | Self::Node | Self::Rust => 300,
+            Self::Players => 1200,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -78,14 +84,14 @@ impl Client {
         match self {
             Self::Python => {
                 let python = python::with(folder, &[python::EVENTSTORE_CLIENT])?;
-                let mut command = timed(&python);
+                let mut command = timed(self, &python);
                 // Without `-B`, it would leave its own files beside the sources.
                 command.arg("-B").arg(suite.join("main.py"));
                 Ok(command)
             }
             Self::Node | Self::Players => {
                 let modules = node_modules(&suite, folder)?;
-                let mut command = timed(Path::new("node"));
+                let mut command = timed(self, Path::new("node"));
                 command.arg(suite.join("main.js")).env("NODE_PATH", modules);
                 Ok(command)
             }
@@ -118,10 +124,9 @@ pub fn run(arguments: &[String]) -> io::Result<ExitCode> {
     Ok(sum.finish())
 }
 
-/// The clients of the event store, against programs that are built already. Players are a command
-/// of their own: how long they take and what they make of a busy machine is not steady enough.
+/// All clients, against programs that are built already.
 pub fn all(sum: &mut Sum) {
-    for client in Client::OF_EVENTSTORE {
+    for client in Client::ALL {
         judge(client, sum);
     }
 }
@@ -190,10 +195,10 @@ fn listen(client: Client, sum: &mut Sum) -> io::Result<()> {
 }
 
 /// A command that does not run for ever.
-fn timed(program: &Path) -> Command {
+fn timed(client: Client, program: &Path) -> Command {
     let mut command = Command::new("timeout");
     command
-        .args(["--kill-after", "10", SECONDS_MAX])
+        .args(["--kill-after", "10", &client.seconds_max().to_string()])
         .arg(program);
     command
 }
@@ -230,7 +235,7 @@ fn rust(suite: &Path, folder: &Path) -> io::Result<Command> {
         return Err(io::Error::other("the suite does not build"));
     }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut run = timed(Path::new(&cargo));
+    let mut run = timed(Client::Rust, Path::new(&cargo));
     run.args(["run", "--locked", "--quiet", "--manifest-path"])
         .arg(suite.join("Cargo.toml"))
         .env("CARGO_TARGET_DIR", &target);
