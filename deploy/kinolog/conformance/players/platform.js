@@ -28,7 +28,12 @@ class Platform {
     // What it says is no TAP: its standard output is our standard error.
     const env = { ...process.env, KINOLOG_LEASE_MS: String(MS_OF_LEASE) };
     platform.process = spawn("setpriv", command, { stdio: ["ignore", 2, 2], env });
-    platform.addresses = await platform.ready(join(data, "addresses.json"));
+    try {
+      platform.addresses = await platform.ready(join(data, "addresses.json"));
+    } catch (error) {
+      await platform.remove();
+      throw error;
+    }
     return platform;
   }
 
