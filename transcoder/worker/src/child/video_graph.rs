@@ -25,10 +25,10 @@ const LONG_LOOK_AHEAD_PIXELS_MAX: u64 = 2048 * 1152;
 /// In pictures, instead of the preset's 10.
 const LARGE_LOOK_AHEAD: u32 = 5;
 
-/// How full a player's buffer is taken to be where a chunk begins in the middle of a film: as full
-/// as encoders leave it on average. They begin with 0.9, and spend what is above as bits: with
-/// that, films in chunks of 8 s get up to 5 % more of them than in one piece.
-const LATER_BUFFER: f64 = 0.73;
+/// How full a player's buffer is taken to be where a chunk begins in the middle of a film. Encoders
+/// begin with 0.9, and leave it emptier: what is between is spent as bits, up to 5 % of a film in
+/// chunks of 8 s. With as little as they leave, the first pictures of a chunk would show it.
+const LATER_BUFFER: f64 = 0.83;
 
 /// How many pictures the encoder may decode before it shows the first, with the references
 /// among B-frames that the preset below asks for.
