@@ -44,6 +44,8 @@ pub(crate) enum Code {
     UploadMismatch,
     /// Nobody finished the upload in time.
     UploadExpired,
+    /// The uploaded file is not kept any more.
+    SourceGone,
 }
 
 impl Code {
@@ -61,6 +63,7 @@ impl Code {
             Self::UploadTooLarge => "UPLOAD_TOO_LARGE",
             Self::UploadMismatch => "UPLOAD_MISMATCH",
             Self::UploadExpired => "UPLOAD_EXPIRED",
+            Self::SourceGone => "SOURCE_GONE",
         }
     }
 
@@ -72,7 +75,7 @@ impl Code {
             Self::Invalid | Self::UploadEmpty => StatusCode::BAD_REQUEST,
             Self::Conflict | Self::UploadMismatch => StatusCode::CONFLICT,
             Self::LimitExceeded => StatusCode::TOO_MANY_REQUESTS,
-            Self::CursorExpired | Self::UploadExpired => StatusCode::GONE,
+            Self::CursorExpired | Self::UploadExpired | Self::SourceGone => StatusCode::GONE,
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -166,7 +169,12 @@ pub(crate) fn of_rejection(rejection: &Rejection) -> (Option<&'static str>, Code
         Rejection::NotOwner => (Some("videoId"), Code::Forbidden),
         Rejection::KeyReused => (Some("idempotencyKey"), Code::Conflict),
         Rejection::UploadExpired => (Some("videoId"), Code::UploadExpired),
-        Rejection::NotFailed { .. } | Rejection::NoSource => (Some("videoId"), Code::Conflict),
+        Rejection::NotFailed { .. }
+        | Rejection::NoSource
+        | Rejection::NotReady { .. }
+        | Rejection::RetryUnderWay { .. } => (Some("videoId"), Code::Conflict),
+        Rejection::NoSuchRendition { .. } => (Some("rendition"), Code::NotFound),
+        Rejection::SourceGone => (Some("videoId"), Code::SourceGone),
         Rejection::Invalid { field, .. } => (Some(field), Code::Invalid),
     }
 }

@@ -13,6 +13,7 @@ mod mutation;
 mod nulls;
 mod query;
 mod queue;
+mod retry;
 mod scalar;
 mod subscription;
 pub(crate) mod transport;

@@ -21,6 +21,7 @@ mod limiter;
 mod notifications;
 mod play;
 mod position;
+mod retry;
 pub mod schema;
 mod serve;
 mod socket;

@@ -332,6 +332,9 @@ pub(crate) async fn rejection(app: &App, id: VideoId) -> Result<Option<String>, 
                 | Kind::BecameReady { .. }
                 | Kind::ProcessingFailed { .. }
                 | Kind::ProcessingRetried { .. }
+                | Kind::RenditionRetried { .. }
+                | Kind::RenditionReplaced { .. }
+                | Kind::RenditionRetryFailed { .. }
                 | Kind::Deleted { .. } => None,
             },
             Ok(AnyEvent::Job(_) | AnyEvent::Views(_)) | Err(_) => None,

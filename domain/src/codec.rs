@@ -88,7 +88,7 @@ fn upcast(name: &str, mut value: Value) -> (String, Value) {
 }
 
 /// Every type this program can read, each with a sample in `domain/events/`.
-pub const KNOWN: [&str; 24] = [
+pub const KNOWN: [&str; 28] = [
     "video.upload-requested.v1",
     "video.upload-completed.v1",
     "video.upload-rejected.v1",
@@ -98,10 +98,14 @@ pub const KNOWN: [&str; 24] = [
     "video.became-ready.v1",
     "video.processing-failed.v1",
     "video.processing-retried.v1",
+    "video.rendition-retried.v1",
+    "video.rendition-replaced.v1",
+    "video.rendition-retry-failed.v1",
     "video.deleted.v1",
     "job.planned.v1",
     "job.ladder-planned.v1",
     "job.ladder-planned.v2",
+    "job.renditions-taken-over.v1",
     "job.task-started.v1",
     "job.segments-published.v1",
     "job.task-finished.v1",

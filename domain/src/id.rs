@@ -75,7 +75,7 @@ impl VideoId {
 }
 
 impl JobId {
-    /// The job that an `upload-completed` or `processing-retried` event asks for.
+    /// The job that an `upload-completed`, `processing-retried` or `rendition-retried` event asks for.
     pub fn caused_by(event: EventId) -> Self {
         Self(derived(&[b"job", event.0.as_bytes()]))
     }

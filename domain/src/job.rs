@@ -9,6 +9,7 @@
 //! * Only the running attempt of a task may report. A late report of an older one is refused.
 //! * A job ends once: completed, failed or cancelled. Nothing happens after that.
 //! * It never completes with less than the source declared.
+//! * Where one rendition is made again, the others are named and not repeated: see [`again`].
 
 use std::collections::BTreeMap;
 
@@ -19,12 +20,17 @@ use crate::{
     decider::Decider,
     fact::Fact,
     id::{CommandId, JobId, Owner, RenditionId, TaskId, VideoId},
+    job::again::{Again, TakenOver},
     media::{Init, Media, Published, Rendition, Segment},
     plan::{self, Task},
 };
 
+pub mod again;
 mod decide;
+mod rejection;
 mod standing;
+
+pub use rejection::Rejection;
 
 pub type Event = Fact<Kind>;
 
@@ -77,7 +83,13 @@ pub enum Kind {
         source: Source,
         tasks: Vec<Task>,
     },
-    /// After the probe: what is going to be made, and how.
+    /// One rendition is made again; the others stay as they are.
+    #[serde(rename = "job.renditions-taken-over.v1")]
+    RenditionsTakenOver {
+        #[serde(flatten)]
+        taken_over: TakenOver,
+    },
+    /// What is going to be made, and how.
     #[serde(rename = "job.ladder-planned.v2")]
     LadderPlanned {
         media: Media,
@@ -149,6 +161,16 @@ pub enum Command {
         source: Source,
         at_ms: i64,
     },
+    /// `again`: what is known of the rendition; `None`: the job that made it says nothing of it.
+    Redo {
+        job: JobId,
+        video: VideoId,
+        owner: Owner,
+        source: Source,
+        again: Option<Again>,
+        slots: u32,
+        at_ms: i64,
+    },
     /// A worker claimed the task; `request` makes a repeated claim find its answer.
     Start {
         task: TaskId,
@@ -181,38 +203,6 @@ pub enum Command {
     LoseLease { lease: Lease, at_ms: i64 },
     /// The video is gone.
     Cancel { at_ms: i64 },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    #[error("there is no such job")]
-    Unknown,
-    #[error("the job has ended")]
-    Ended,
-    #[error("there is no task {0}")]
-    UnknownTask(TaskId),
-    #[error("task {0} is not to be run now")]
-    NotRunnable(TaskId),
-    #[error("attempt {} of task {} is not running any more", .0.attempt, .0.task)]
-    NotLeased(Lease),
-    #[error("rendition {0} is not made by this task")]
-    NotItsRendition(RenditionId),
-    #[error("rendition {rendition} has {published} segments, so these cannot begin at {from}")]
-    OutOfOrder {
-        rendition: RenditionId,
-        published: u32,
-        from: u32,
-    },
-    #[error("task {task} does not make segments {from} to {to}")]
-    NotItsSegments { task: TaskId, from: u32, to: u32 },
-    #[error("a rendition needs its init segment first")]
-    NoInit,
-    #[error("the init segment of rendition {0} is not like the one that players have")]
-    OtherInit(RenditionId),
-    #[error("task {0} has not published all of its segments")]
-    Incomplete(TaskId),
-    #[error("this is not what task {0} leaves behind")]
-    WrongOutcome(TaskId),
 }
 
 /// How often a task may fail, and how often its lease may be lost, before the job fails.
@@ -260,7 +250,9 @@ pub struct Job {
     pub media: Option<Media>,
     pub boundaries_us: Vec<u64>,
     pub tasks: BTreeMap<TaskId, Progress>,
+    /// Those that it makes itself.
     pub renditions: BTreeMap<RenditionId, Published>,
+    pub taken_over: Option<TakenOver>,
     pub end: End,
     /// Why it failed, for the video.
     pub failure: Option<(Code, String)>,
@@ -275,34 +267,36 @@ impl Decider for Job {
     type Rejection = Rejection;
 
     fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
-        if let Command::Plan {
-            job,
-            video,
-            owner,
-            source,
-            at_ms,
-        } = command
-        {
-            if self.is_planned() {
-                return Ok(vec![]);
-            }
-            let event = Kind::Planned {
-                job,
-                source,
-                tasks: plan::first_tasks(),
-            };
-            return Ok(vec![Fact {
-                video,
-                owner,
-                at_ms,
-                event,
-            }]);
-        }
-        if !self.is_planned() {
-            return Err(Rejection::Unknown);
+        let begins = matches!(command, Command::Plan { .. } | Command::Redo { .. });
+        match (begins, self.is_planned()) {
+            (true, true) => return Ok(vec![]),
+            (false, false) => return Err(Rejection::Unknown),
+            (true, false) | (false, true) => {}
         }
         match command {
-            Command::Plan { .. } => Ok(vec![]),
+            Command::Plan {
+                job,
+                video,
+                owner,
+                source,
+                at_ms,
+            } => {
+                let tasks = plan::first_tasks();
+                let planned = vec![Kind::Planned { job, source, tasks }];
+                Ok(facts(video, &owner, at_ms, planned))
+            }
+            Command::Redo {
+                job,
+                video,
+                owner,
+                source,
+                again,
+                slots,
+                at_ms,
+            } => {
+                let planned = again::plan(job, source, again, slots);
+                Ok(facts(video, &owner, at_ms, planned))
+            }
             Command::Start {
                 task,
                 worker,
@@ -359,6 +353,9 @@ impl Decider for Job {
                 }
                 self.add_tasks(tasks);
             }
+            Kind::RenditionsTakenOver { taken_over } => {
+                self.taken_over = Some(taken_over.clone());
+            }
             Kind::TaskStarted { lease, worker } => {
                 if let Some(progress) = self.tasks.get_mut(&lease.task) {
                     progress.attempts = lease.attempt;
@@ -400,9 +397,19 @@ impl Decider for Job {
     }
 }
 
+fn facts(video: VideoId, owner: &Owner, at_ms: i64, kinds: Vec<Kind>) -> Vec<Event> {
+    let fact = |event| Fact {
+        video,
+        owner: owner.clone(),
+        at_ms,
+        event,
+    };
+    kinds.into_iter().map(fact).collect()
+}
+
 impl Job {
     fn is_planned(&self) -> bool {
-        !self.tasks.is_empty()
+        self.id != JobId::default()
     }
 
     fn add_tasks(&mut self, tasks: &[Task]) {

@@ -190,18 +190,52 @@ pub fn after_probe(media: &Media, cuts_us: &[u64], slots: u32) -> Result<Plan, (
         let spec = Spec::Passthrough { renditions: passed };
         tasks.insert(0, task("passthrough", true, &["probe"], spec));
     }
-    let before_finish: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
-    tasks.push(Task {
-        id: TaskId("finish".to_owned()),
-        required: true,
-        after: before_finish,
-        spec: Spec::Finish,
-    });
+    tasks.push(finish_after(&tasks));
     Ok(Plan {
         boundaries_us,
         renditions,
         tasks,
     })
+}
+
+/// The tasks that make one rendition again, at the boundaries of the others.
+pub fn again(
+    rendition: &Rendition,
+    passed_through: bool,
+    boundaries_us: &[u64],
+    media: &Media,
+    slots: u32,
+) -> Vec<Task> {
+    let id = rendition.id.clone();
+    let mut tasks = match rendition.kind {
+        RenditionKind::Video { .. } | RenditionKind::Audio { .. } if passed_through => {
+            let renditions = vec![id];
+            vec![task(
+                "passthrough",
+                true,
+                &[],
+                Spec::Passthrough { renditions },
+            )]
+        }
+        RenditionKind::Video { .. } => encodes(&[id], false, boundaries_us, media, slots),
+        RenditionKind::Audio { .. } => {
+            vec![task("audio", true, &[], Spec::Audio { rendition: id })]
+        }
+    };
+    for task in &mut tasks {
+        task.after.clear();
+    }
+    tasks.push(finish_after(&tasks));
+    tasks
+}
+
+fn finish_after(tasks: &[Task]) -> Task {
+    Task {
+        id: TaskId("finish".to_owned()),
+        required: true,
+        after: tasks.iter().map(|task| task.id.clone()).collect(),
+        spec: Spec::Finish,
+    }
 }
 
 fn poster(media: &Media, video: &VideoTrack) -> Task {

@@ -5,6 +5,7 @@
 //! * A source is accepted once, as it was declared, and never replaced.
 //! * At most one job is current. What an older job reports changes nothing.
 //! * `became-playable` and `became-ready` happen once per job, playable first.
+//! * At most one rendition is made again at a time. Until its job ends well the video is what it was.
 //! * A deleted video stays deleted: everything after it is "already so" or refused.
 
 use serde::{Deserialize, Serialize};
@@ -13,11 +14,18 @@ use crate::{
     code::Code,
     decider::Decider,
     fact::Fact,
-    id::{EventId, JobId, Owner, VideoId},
+    id::{JobId, Owner, RenditionId, VideoId},
     video::decide::check_request,
 };
 
+mod asked;
 mod decide;
+mod rejection;
+mod retry;
+
+pub use asked::{Asked, Redo, job_asked_for};
+pub use rejection::Rejection;
+pub use retry::Retry;
 
 pub type Event = Fact<Kind>;
 
@@ -194,6 +202,28 @@ pub enum Kind {
         #[serde(skip_serializing_if = "Priority::is_normal", default)]
         priority: Priority,
     },
+    /// One rendition is to be made again; the video stays as `job` made it until that is done.
+    #[serde(rename = "video.rendition-retried.v1")]
+    RenditionRetried {
+        rendition: RenditionId,
+        job: JobId,
+        key: String,
+        etag: String,
+        size_bytes: u64,
+        #[serde(skip_serializing_if = "Priority::is_normal", default)]
+        priority: Priority,
+    },
+    /// From now on `job` is the one that counts: it made `rendition`, and took over the others.
+    #[serde(rename = "video.rendition-replaced.v1")]
+    RenditionReplaced { job: JobId, rendition: RenditionId },
+    /// The video stays what it was.
+    #[serde(rename = "video.rendition-retry-failed.v1")]
+    RenditionRetryFailed {
+        job: JobId,
+        rendition: RenditionId,
+        code: Code,
+        message: String,
+    },
     #[serde(rename = "video.deleted.v1")]
     Deleted { key: String },
 }
@@ -238,6 +268,15 @@ pub enum Command {
         by: By,
         at_ms: i64,
     },
+    RetryRendition {
+        by: By,
+        rendition: RenditionId,
+        /// What the video's current job made.
+        made: Vec<RenditionId>,
+        /// The ETag of the source as the store has it; `None`: it has none.
+        kept: Option<String>,
+        at_ms: i64,
+    },
     Delete {
         by: By,
         at_ms: i64,
@@ -261,30 +300,6 @@ pub enum Command {
     },
 }
 
-/// Why a command was refused, in words its sender can act on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    #[error("there is no such video")]
-    Unknown,
-    #[error("only the owner may do this")]
-    NotOwner,
-    #[error("the video was deleted")]
-    Deleted,
-    #[error("the idempotency key was used before, for another upload")]
-    KeyReused,
-    #[error("the upload expired; ask for a new one")]
-    UploadExpired,
-    #[error("only a failed video can be processed again; this one is {status:?}")]
-    NotFailed { status: Status },
-    #[error("the source was not accepted, so there is nothing to process; upload it again")]
-    NoSource,
-    #[error("{field}: {problem}")]
-    Invalid {
-        field: &'static str,
-        problem: String,
-    },
-}
-
 /// The state that decisions need.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Video {
@@ -304,8 +319,10 @@ pub struct Video {
     pub source: Option<Found>,
     /// The job that counts, once its first report came.
     pub job: Option<JobId>,
-    /// Jobs that ended in failure; what they report later changes nothing.
+    /// Jobs that failed or were replaced; what they report later changes nothing.
     pub past_jobs: Vec<JobId>,
+    /// The rendition that is being made again.
+    pub retry: Option<Retry>,
 }
 
 /// The longest title, description and tag, in characters, and the most tags.
@@ -360,6 +377,13 @@ impl Decider for Video {
                 self.change_details(&by, changes, at_ms)
             }
             Command::RetryProcessing { by, at_ms } => self.retry_processing(&by, at_ms),
+            Command::RetryRendition {
+                by,
+                rendition,
+                made,
+                kept,
+                at_ms,
+            } => self.retry_rendition(&by, rendition, made, kept, at_ms),
             Command::Delete { by, at_ms } => self.delete(&by, at_ms),
             Command::Playable {
                 job,
@@ -429,61 +453,30 @@ impl Decider for Video {
                 self.past_jobs.push(*job);
             }
             Kind::ProcessingRetried { .. } => self.status = Status::Processing,
+            Kind::RenditionRetried { rendition, .. } => {
+                self.retry = Some(Retry {
+                    rendition: rendition.clone(),
+                    asked_at_ms: fact.at_ms,
+                });
+            }
+            Kind::RenditionReplaced { job, .. } => {
+                self.retry = None;
+                self.past_jobs.extend(self.job.replace(*job));
+            }
+            Kind::RenditionRetryFailed { job, .. } => {
+                self.retry = None;
+                self.past_jobs.push(*job);
+            }
             Kind::Deleted { .. } => {
                 // A stream truncated at its deletion begins with it.
                 self.id = fact.video;
                 self.owner = fact.owner.clone();
                 self.status = Status::Deleted;
                 self.playable = false;
+                self.retry = None;
             }
         }
         self
-    }
-}
-
-/// The job that an event asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    pub job: JobId,
-    /// As the job must read it.
-    pub source: crate::job::Source,
-    pub priority: Priority,
-}
-
-/// `None` for events that ask for no job.
-pub fn job_asked_for(fact: &Event, event: EventId) -> Option<Asked> {
-    match &fact.event {
-        Kind::UploadCompleted {
-            key,
-            etag,
-            size_bytes,
-            priority,
-        }
-        | Kind::ProcessingRetried {
-            key,
-            etag,
-            size_bytes,
-            priority,
-        } => {
-            let source = crate::job::Source {
-                key: key.clone(),
-                etag: etag.clone(),
-                size_bytes: *size_bytes,
-            };
-            Some(Asked {
-                job: JobId::caused_by(event),
-                source,
-                priority: *priority,
-            })
-        }
-        Kind::UploadRequested { .. }
-        | Kind::UploadRejected { .. }
-        | Kind::UploadExpired {}
-        | Kind::DetailsChanged { .. }
-        | Kind::BecamePlayable { .. }
-        | Kind::BecameReady { .. }
-        | Kind::ProcessingFailed { .. }
-        | Kind::Deleted { .. } => None,
     }
 }
 

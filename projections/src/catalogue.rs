@@ -4,7 +4,8 @@
 //!
 //! * What was playable is withdrawn when processing fails or the video is deleted.
 //! * A deleted video leaves its id behind and nothing else, so that late events bring nothing back.
-//! * Only the current job's renditions are shown, and only their published segments.
+//! * Only the current job's renditions are shown, and only their published segments. Those that a
+//!   retry replaced are named beside them, for players that have the older playlist.
 
 use domain::{
     code::Code,
@@ -12,12 +13,14 @@ use domain::{
     media::{Init, Kind, Published, Ratio, Rendition, Segment},
     video::{Declared, Details, Status, Visibility},
 };
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::reader::Reader;
 
 mod apply;
 mod jobs;
+mod retry;
 mod rows;
 
 pub(crate) use apply::Catalogue;
@@ -55,6 +58,8 @@ pub struct Video {
     pub height: Option<u32>,
     pub poster_key: Option<String>,
     pub failure: Option<Failure>,
+    /// The last time that one of its renditions was made again.
+    pub retry: Option<Retry>,
     /// The commit position of the last event that changed it.
     pub commit: u64,
 }
@@ -63,6 +68,23 @@ pub struct Video {
 pub struct Failure {
     pub code: Code,
     pub message: String,
+}
+
+/// One rendition of a ready video is, or was, made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    pub rendition: RenditionId,
+    pub state: RetryState,
+    pub asked_ms: i64,
+    pub ended_ms: Option<i64>,
+    pub failure: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryState {
+    Running,
+    Done,
+    Failed,
 }
 
 impl Video {
@@ -117,6 +139,8 @@ pub struct Playback {
     pub poster_key: Option<String>,
     /// In the order of the ladder; those without a segment too.
     pub renditions: Vec<Published>,
+    /// What was played before and was replaced: in no playlist any more.
+    pub replaced: Vec<Published>,
 }
 
 /// Which videos a list shows.
@@ -283,30 +307,56 @@ pub async fn playback(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Pla
     let Some(row) = row else { return Ok(None) };
     let video = Video::try_from(row)?;
     let job = video.job.unwrap_or_default().0;
+    let replaced = sqlx::query_scalar!(
+        "select job from jobs where video = $1 and replaced_ms is not null and job <> $2",
+        id.0,
+        job
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let renditions = published(&mut tx, &[job]).await?;
+    let replaced = match replaced.is_empty() {
+        true => vec![],
+        false => published(&mut tx, &replaced).await?,
+    };
+    tx.commit().await?;
+
+    Ok(Some(Playback {
+        owner: video.owner,
+        visibility: video.details.visibility,
+        status: video.status,
+        playable: video.playable,
+        complete: video.status == Status::Ready,
+        poster_key: video.poster_key,
+        renditions,
+        replaced,
+    }))
+}
+
+/// What these jobs have published, each job's in the order of its ladder.
+async fn published(tx: &mut PgConnection, jobs: &[Uuid]) -> anyhow::Result<Vec<Published>> {
     let renditions = sqlx::query_as!(
         rows::RenditionRow,
-        "select * from renditions where job = $1 order by ordinal",
-        job
+        "select * from renditions where job = any($1) order by job, ordinal",
+        jobs
     )
     .fetch_all(&mut *tx)
     .await?;
     let segments = sqlx::query!(
-        "select rendition, number, key, size_bytes, time, duration, samples
-         from segments where job = $1 order by rendition, number",
-        job
+        "select job, rendition, number, key, size_bytes, time, duration, samples
+         from segments where job = any($1) order by job, rendition, number",
+        jobs
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(tx)
     .await?;
-    tx.commit().await?;
-
     let mut published = renditions
         .into_iter()
-        .map(rows::RenditionRow::published)
-        .collect::<anyhow::Result<Vec<Published>>>()?;
+        .map(|row| Ok((row.job, row.published()?)))
+        .collect::<anyhow::Result<Vec<(Uuid, Published)>>>()?;
     for row in segments {
-        let Some(of) = published
+        let Some((_, of)) = published
             .iter_mut()
-            .find(|published| published.rendition.id.0 == row.rendition)
+            .find(|(job, published)| *job == row.job && published.rendition.id.0 == row.rendition)
         else {
             continue;
         };
@@ -319,15 +369,10 @@ pub async fn playback(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Pla
         };
         of.add(row.number.try_into()?, segment);
     }
-    Ok(Some(Playback {
-        owner: video.owner,
-        visibility: video.details.visibility,
-        status: video.status,
-        playable: video.playable,
-        complete: video.status == Status::Ready,
-        poster_key: video.poster_key,
-        renditions: published,
-    }))
+    Ok(published
+        .into_iter()
+        .map(|(_, published)| published)
+        .collect())
 }
 
 /// Uploads begun before `created_before_ms` and still open, oldest first, after `after`.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use domain::video::{Status, Visibility};
 
-use crate::catalogue::AttemptOutcome;
+use crate::catalogue::{AttemptOutcome, RetryState};
 
 pub(crate) fn status(text: &str) -> anyhow::Result<Status> {
     [
@@ -33,6 +33,21 @@ pub(crate) fn status_word(status: Status) -> &'static str {
 
 pub(crate) fn visibility(text: &str) -> anyhow::Result<Visibility> {
     Visibility::parse(text).with_context(|| format!("unknown visibility {text}"))
+}
+
+pub(crate) fn retry_word(state: RetryState) -> &'static str {
+    match state {
+        RetryState::Running => "running",
+        RetryState::Done => "done",
+        RetryState::Failed => "failed",
+    }
+}
+
+pub(crate) fn retry(text: &str) -> anyhow::Result<RetryState> {
+    [RetryState::Running, RetryState::Done, RetryState::Failed]
+        .into_iter()
+        .find(|state| retry_word(*state) == text)
+        .with_context(|| format!("unknown state of a retry {text}"))
 }
 
 pub(crate) fn outcome(text: &str) -> anyhow::Result<AttemptOutcome> {

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use domain::{
     code,
     fact::{AnyEvent, Fact},
-    id::VideoId,
+    id::{RenditionId, VideoId},
     video::{Changes, Details, Status as State, Video as VideoState},
     views,
 };
@@ -19,10 +19,11 @@ use crate::{
     error::{ApiError, Code, internal},
     graphql::{
         app, client,
+        retry::RetryRenditionInput,
         video::{Priority, Video, Visibility},
         viewer,
     },
-    position,
+    position, retry,
     token::Scope,
     upload::{self, Looked, Promise},
 };
@@ -229,6 +230,27 @@ impl Mutation {
         input: RetryProcessingInput,
     ) -> Result<Option<VideoPayload>> {
         change(ctx, &input.video_id, Wish::Retry).await
+    }
+
+    /// Makes one rendition of a ready video again, from the source that was uploaded. Meanwhile the
+    /// video is played as it is; see `renditionRetry` for what becomes of it.
+    async fn retry_rendition(
+        &self,
+        ctx: &Context<'_>,
+        input: RetryRenditionInput,
+    ) -> Result<Option<VideoPayload>> {
+        let (app, viewer) = (app(ctx)?, viewer(ctx)?);
+        let person = viewer.with(Scope::VideosWrite)?;
+        let retried = async {
+            let id = video_id(&input.video_id)?;
+            let rendition = RenditionId(input.rendition.to_string());
+            let key = input.idempotency_key.as_deref();
+            retry::rendition(app, viewer, person, id, rendition, key).await
+        };
+        match retried.await {
+            Ok(executed) => Ok(Some(accepted_payload(app, &executed).await?)),
+            Err(refused) => refused_payload(refused),
+        }
     }
 
     /// Counts a look at a playable video: once per session and day. Needs no token.

@@ -11,8 +11,14 @@ use time::OffsetDateTime;
 
 use crate::{
     app::moment,
-    graphql::{app, connection, scalar::Long, viewer},
+    graphql::{
+        app, connection,
+        retry::{self, RenditionRetry},
+        scalar::Long,
+        viewer,
+    },
     play::Urls,
+    viewer::Viewer,
 };
 
 /// Who may see a video.
@@ -175,6 +181,16 @@ impl From<&catalogue::Failure> for Failure {
     }
 }
 
+impl Failure {
+    /// To somebody who may see who tried what.
+    pub(crate) fn with_history_of(video: VideoId, failure: &catalogue::Failure) -> Self {
+        Self {
+            history_of: Some(video),
+            ..Self::from(failure)
+        }
+    }
+}
+
 /// Where to play a video. A private video's addresses end after twelve hours; ask again then.
 #[derive(SimpleObject)]
 pub(crate) struct Playback {
@@ -237,7 +253,15 @@ impl Video {
         if state.status != State::Failed {
             entry.failure = None;
         }
+        if let Some(retry) = &state.retry {
+            entry.retry = Some(retry::running(retry));
+        }
         Self(entry)
+    }
+
+    /// Whether this is somebody who may see who tried what.
+    fn tells_all_to(&self, viewer: &Viewer) -> bool {
+        viewer.owns(&self.0.owner) || viewer.operates()
     }
 
     /// A video that the catalogue does not know yet.
@@ -261,6 +285,7 @@ impl Video {
             height: None,
             poster_key: None,
             failure: None,
+            retry: state.retry.as_ref().map(retry::running),
             commit,
         })
     }
@@ -369,11 +394,19 @@ impl Video {
 
     /// Why it failed, if it did.
     async fn failure(&self, ctx: &Context<'_>) -> Result<Option<Failure>> {
-        let viewer = viewer(ctx)?;
-        let may_know = viewer.owns(&self.0.owner) || viewer.operates();
-        Ok(self.0.failure.as_ref().map(|failure| Failure {
-            history_of: may_know.then_some(self.0.id),
-            ..Failure::from(failure)
+        let tell = self.tells_all_to(viewer(ctx)?);
+        Ok(self.0.failure.as_ref().map(|failure| match tell {
+            true => Failure::with_history_of(self.0.id, failure),
+            false => Failure::from(failure),
         }))
+    }
+
+    /// The last time that one of its renditions was made again. For its owner and for operators;
+    /// null for others.
+    async fn rendition_retry(&self, ctx: &Context<'_>) -> Result<Option<RenditionRetry>> {
+        if !self.tells_all_to(viewer(ctx)?) {
+            return Ok(None);
+        }
+        Ok(RenditionRetry::of(&self.0))
     }
 }

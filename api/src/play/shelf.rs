@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * Only published keys are on the shelf. What is not on it does not exist for players.
+//! * Only published keys are on the shelf, also of what a retry has replaced since: players go on
+//!   with the playlist that they have. What is not on it does not exist for players.
 //! * It forgets a video as soon as its catalogue entry changes, and in any case soon.
 //! * The number of keys it remembers is bounded.
 
@@ -116,7 +117,7 @@ impl Shelved {
                 );
             }
         };
-        for published in &playback.renditions {
+        for published in playback.renditions.iter().chain(&playback.replaced) {
             let content_type = match published.rendition.kind {
                 Kind::Video { .. } => "video/mp4",
                 Kind::Audio { .. } => "audio/mp4",

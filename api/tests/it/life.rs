@@ -8,7 +8,7 @@ use domain::{
     media::{AudioTrack, Init, Media, Ratio, Segment, VideoTrack},
     video::{Command, Declared, Details, Found, Picture, Video, Visibility},
 };
-use eventlog::{Envelope, Executed, Stored};
+use eventlog::{Envelope, Executed, Log, Stored};
 use projections::reader::Model;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ pub struct Life<'p> {
     pub id: VideoId,
     pub owner: Owner,
     pub job: JobId,
-    at_ms: i64,
+    pub at_ms: i64,
 }
 
 /// Segments of each rendition, of this many bytes.
@@ -259,11 +259,15 @@ impl<'p> Life<'p> {
             .unwrap();
     }
 
+    pub fn log(&self) -> &'p Log {
+        &self.platform.log
+    }
+
     pub async fn video(&self, command: Command) -> Executed<Video> {
         self.execute(self.id, command).await
     }
 
-    async fn job(&self, command: job::Command) -> Executed<Job> {
+    pub async fn job(&self, command: job::Command) -> Executed<Job> {
         self.execute(self.job, command).await
     }
 

@@ -9,6 +9,7 @@ mod platform;
 mod playback;
 mod queue;
 mod requests;
+mod retries;
 mod schema;
 mod seeing;
 mod socket;

@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     code::Code,
-    fact::Fact,
     id::{RenditionId, TaskId},
     media::{Init, Kind as RenditionKind, Published, Segment},
     plan::{self, Spec},
@@ -18,13 +17,7 @@ const UNEVEN_MS_MAX: u64 = 250;
 
 impl Job {
     fn facts(&self, at_ms: i64, kinds: Vec<Kind>) -> Vec<Event> {
-        let fact = |event| Fact {
-            video: self.video,
-            owner: self.owner.clone(),
-            at_ms,
-            event,
-        };
-        kinds.into_iter().map(fact).collect()
+        super::facts(self.video, &self.owner, at_ms, kinds)
     }
 
     pub(super) fn start(
@@ -241,12 +234,9 @@ impl Job {
     /// Why this must not be called complete: something is missing, or shorter than the source.
     fn shortfall(&self) -> Option<(Code, String)> {
         let media = self.media.as_ref()?;
-        let longest_ms = self
-            .renditions
-            .values()
-            .map(Published::duration_ms)
-            .max()
-            .unwrap_or(0);
+        let lengths = self.lengths();
+        let longest_ms = lengths.iter().map(|length| length.duration_ms).max();
+        let longest_ms = longest_ms.unwrap_or(0);
         if longest_ms + plan::shorter_ms_max(media.duration_ms) < media.duration_ms {
             let message = format!(
                 "the file says it lasts {:.1} s, but only {:.1} s could be read; it is cut off, upload it again",
@@ -255,24 +245,49 @@ impl Job {
             );
             return Some((Code::SourceTruncated, message));
         }
-        let videos: Vec<&Published> = self
-            .renditions
-            .values()
-            .filter(|p| matches!(p.rendition.kind, RenditionKind::Video { .. }))
-            .collect();
+        let videos: Vec<&Length> = lengths.iter().filter(|length| length.is_video).collect();
         let uneven = videos.iter().zip(videos.iter().skip(1)).any(|(one, next)| {
-            one.segments.len() != next.segments.len()
-                || one.duration_ms().abs_diff(next.duration_ms()) > UNEVEN_MS_MAX
+            one.segments != next.segments
+                || one.duration_ms.abs_diff(next.duration_ms) > UNEVEN_MS_MAX
         });
         let empty = self
             .renditions
             .values()
             .any(|p| p.segments.is_empty() || !p.ahead.is_empty());
-        (uneven || empty).then(|| {
+        let shorter = self.taken_over.as_ref().is_some_and(|taken_over| {
+            let was_ms = taken_over.replaced.duration_ms;
+            let mut own = self.renditions.values().map(Published::duration_ms);
+            own.any(|is_ms| is_ms + plan::shorter_ms_max(was_ms) < was_ms)
+        });
+        (uneven || empty || shorter).then(|| {
             (
                 Code::ProcessingCrashed,
                 "not every rendition was made in full; retry the processing".to_owned(),
             )
         })
     }
+
+    /// Of all renditions, wherever they were made.
+    fn lengths(&self) -> Vec<Length> {
+        let is_video = |kind: &RenditionKind| matches!(kind, RenditionKind::Video { .. });
+        let own = self.renditions.values().map(|published| Length {
+            is_video: is_video(&published.rendition.kind),
+            segments: published.segments.len(),
+            duration_ms: published.duration_ms(),
+        });
+        let kept = self.taken_over.iter().flat_map(|it| &it.kept);
+        let kept = kept.map(|kept| Length {
+            is_video: is_video(&kept.rendition.kind),
+            segments: kept.segments as usize,
+            duration_ms: kept.duration_ms,
+        });
+        own.chain(kept).collect()
+    }
+}
+
+/// How much there is of a rendition.
+struct Length {
+    is_video: bool,
+    segments: usize,
+    duration_ms: u64,
 }

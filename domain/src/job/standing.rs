@@ -41,8 +41,11 @@ impl Job {
     }
 
     /// Whether a player can start: one video rendition and the audio, or the only one there
-    /// is, have their first segments.
+    /// is, have their first segments. Where others were taken over, their video plays already.
     pub fn is_playable(&self) -> bool {
+        if self.taken_over.is_some() {
+            return true;
+        }
         let begun = |wanted: fn(&RenditionKind) -> bool| {
             let mut any = false;
             let mut begun = false;

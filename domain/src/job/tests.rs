@@ -1,6 +1,7 @@
 use super::*;
 use crate::{decider::fold, testing::given};
 
+mod again;
 mod builders;
 mod chunks;
 mod properties;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Video {
-    fn fact(&self, at_ms: i64, event: Kind) -> Event {
+    pub(super) fn fact(&self, at_ms: i64, event: Kind) -> Event {
         Fact {
             video: self.id,
             owner: self.owner.clone(),
@@ -20,7 +20,7 @@ impl Video {
         }
     }
 
-    fn facts(&self, at_ms: i64, event: Kind) -> Result<Vec<Event>, Rejection> {
+    pub(super) fn facts(&self, at_ms: i64, event: Kind) -> Result<Vec<Event>, Rejection> {
         Ok(vec![self.fact(at_ms, event)])
     }
 
@@ -43,7 +43,7 @@ impl Video {
         }
     }
 
-    fn may_be_changed_by(&self, by: &By) -> Result<(), Rejection> {
+    pub(super) fn may_be_changed_by(&self, by: &By) -> Result<(), Rejection> {
         self.must_exist()?;
         match by {
             By::Owner(owner) if *owner != self.owner => Err(Rejection::NotOwner),
@@ -195,6 +195,9 @@ impl Video {
         picture: Picture,
         at_ms: i64,
     ) -> Result<Vec<Event>, Rejection> {
+        if let Some(replaced) = self.rendition_replaced(job, at_ms) {
+            return Ok(vec![replaced]);
+        }
         let mut events = self.playable(job, picture.clone(), at_ms)?;
         if self.listens_to(job) {
             events.push(self.fact(at_ms, Kind::BecameReady { job, picture }));
@@ -210,6 +213,9 @@ impl Video {
         at_ms: i64,
     ) -> Result<Vec<Event>, Rejection> {
         self.must_exist()?;
+        if let Some(failed) = self.rendition_retry_failed(job, code, &message, at_ms) {
+            return Ok(vec![failed]);
+        }
         if !self.listens_to(job) {
             return Ok(vec![]);
         }

@@ -1,10 +1,11 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::testing::given;
+use crate::{id::EventId, testing::given};
 
 mod builders;
 mod properties;
+mod retry;
 
 use builders::*;
 
@@ -448,6 +449,7 @@ fn an_accepted_source_and_a_retry_ask_for_a_job_each() {
         job: JobId::caused_by(event),
         source,
         priority: Priority::Normal,
+        redo: None,
     });
     assert_eq!(job_asked_for(&completed(), event), asked);
     assert_eq!(job_asked_for(&retried(), event), asked);

@@ -121,6 +121,10 @@ fn announced(fact: &Event) -> Option<Announced<'_>> {
         | Happened::DetailsChanged { .. }
         | Happened::ProcessingRetried { .. }
         | Happened::Deleted { .. } => None,
+        // The video was ready before, and is ready however a retry ends: nobody waits for it.
+        Happened::RenditionRetried { .. }
+        | Happened::RenditionReplaced { .. }
+        | Happened::RenditionRetryFailed { .. } => None,
     }
 }
 
@@ -163,7 +167,10 @@ async fn remember(tx: &mut PgConnection, fact: &Event) -> Result<(), Unapplied> 
         | Happened::BecamePlayable { .. }
         | Happened::BecameReady { .. }
         | Happened::ProcessingFailed { .. }
-        | Happened::ProcessingRetried { .. } => {}
+        | Happened::ProcessingRetried { .. }
+        | Happened::RenditionRetried { .. }
+        | Happened::RenditionReplaced { .. }
+        | Happened::RenditionRetryFailed { .. } => {}
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use domain::{
 use eventlog::Recorded;
 use sqlx::PgConnection;
 
-use super::jobs;
+use super::{jobs, retry};
 use crate::{
     store::{Rows, Unapplied},
     words::status_word,
@@ -117,6 +117,15 @@ async fn apply_video(
         Kind::ProcessingFailed { code, message, .. } => {
             fail(tx, video, Status::Failed, code.as_str(), message).await?;
         }
+        Kind::RenditionRetried { rendition, .. } => {
+            retry::begin(tx, recorded, fact, rendition).await?;
+        }
+        Kind::RenditionReplaced { job, rendition } => {
+            retry::switch(tx, fact, *job, rendition).await?;
+        }
+        Kind::RenditionRetryFailed {
+            job, code, message, ..
+        } => retry::fail(tx, fact, *job, *code, message).await?,
         Kind::Deleted { .. } => delete(tx, fact).await?,
     }
     Ok(true)
@@ -163,7 +172,7 @@ async fn begin_job(
     recorded: &Recorded,
     fact: &Event,
 ) -> Result<(), Unapplied> {
-    let Some(Asked { job, source, .. }) = job_asked_for(fact, recorded.id) else {
+    let Some(Asked { job, source, .. }) = insert_job(tx, recorded, fact).await? else {
         return Ok(());
     };
     let size_bytes = i64::try_from(source.size_bytes)?;
@@ -177,8 +186,21 @@ async fn begin_job(
         job.0,
         size_bytes
     )
-    .execute(&mut *tx)
+    .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// The job that the event asks for.
+pub(super) async fn insert_job(
+    tx: &mut PgConnection,
+    recorded: &Recorded,
+    fact: &Event,
+) -> Result<Option<Asked>, Unapplied> {
+    let Some(asked) = job_asked_for(fact, recorded.id) else {
+        return Ok(None);
+    };
+    let Asked { job, source, .. } = &asked;
     sqlx::query!(
         "insert into jobs (job, video, state, asked_ms, source_key, source_etag, source_size_bytes)
          values ($1, $2, 'asked', $3, $4, $5, $6)",
@@ -187,11 +209,11 @@ async fn begin_job(
         fact.at_ms,
         source.key,
         source.etag,
-        size_bytes
+        i64::try_from(source.size_bytes)?
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(Some(asked))
 }
 
 async fn change(tx: &mut PgConnection, video: VideoId, changes: &Changes) -> Result<(), Unapplied> {

@@ -22,12 +22,23 @@ pub(super) async fn apply(
         return Err(anyhow::anyhow!("stream {} is no job's", recorded.stream).into());
     };
     // The job of a deleted video is gone, and what it still reports brings nothing back.
-    let known = sqlx::query_scalar!("select video from jobs where job = $1", job.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    if known.is_none() {
+    let is_shown = sqlx::query_scalar!(
+        r#"select coalesce(videos.job = jobs.job, false) as "is_shown!"
+         from jobs join videos on videos.id = jobs.video where jobs.job = $1"#,
+        job.0
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(is_shown) = is_shown else {
         return Ok(false);
-    }
+    };
+    let changed = take_in(tx, job, fact).await?;
+    // Until a retry is done, nobody sees anything of it.
+    Ok(changed && is_shown)
+}
+
+/// Whether the job changed as viewers see it.
+async fn take_in(tx: &mut PgConnection, job: JobId, fact: &Event) -> Result<bool, Unapplied> {
     let at_ms = fact.at_ms;
     match &fact.event {
         Kind::Planned { tasks, .. } => {
@@ -51,6 +62,8 @@ pub(super) async fn apply(
             plan(tx, job, media, boundaries_us, renditions).await?;
             Ok(true)
         }
+        // The video's own event says when they are shown as this job's.
+        Kind::RenditionsTakenOver { .. } => Ok(false),
         Kind::TaskStarted { lease, worker } => {
             start(tx, job, lease, worker, at_ms).await?;
             Ok(false)

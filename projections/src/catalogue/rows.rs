@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::{
     Code, Declared, Details, Failure, Init, JobId, Kind, Owner, Published, Ratio, Rendition,
-    RenditionId, RenditionState, Uuid, Video, VideoId,
+    RenditionId, RenditionState, Retry, Uuid, Video, VideoId,
 };
 use crate::words;
 
@@ -35,13 +35,37 @@ pub(super) struct VideoRow {
     pub failure_code: Option<String>,
     pub failure_message: Option<String>,
     pub position: i64,
+    pub retry_rendition: Option<String>,
+    pub retry_state: Option<String>,
+    pub retry_asked_ms: Option<i64>,
+    pub retry_ended_ms: Option<i64>,
+    pub retry_code: Option<String>,
+    pub retry_message: Option<String>,
+}
+
+impl VideoRow {
+    fn retry(&mut self) -> anyhow::Result<Option<Retry>> {
+        let (Some(rendition), Some(state)) = (self.retry_rendition.take(), &self.retry_state)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Retry {
+            rendition: RenditionId(rendition),
+            state: words::retry(state)?,
+            asked_ms: self.retry_asked_ms.unwrap_or_default(),
+            ended_ms: self.retry_ended_ms,
+            failure: failure(self.retry_code.take(), self.retry_message.take())?,
+        }))
+    }
 }
 
 impl TryFrom<VideoRow> for Video {
     type Error = anyhow::Error;
 
-    fn try_from(row: VideoRow) -> anyhow::Result<Self> {
+    fn try_from(mut row: VideoRow) -> anyhow::Result<Self> {
+        let retry = row.retry()?;
         Ok(Self {
+            retry,
             id: VideoId(row.id),
             owner: Owner(row.owner),
             details: Details {

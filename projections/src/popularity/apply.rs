@@ -127,7 +127,10 @@ fn change(recorded: &Recorded) -> Option<Change> {
             | video::Kind::BecamePlayable { .. }
             | video::Kind::BecameReady { .. }
             | video::Kind::ProcessingFailed { .. }
-            | video::Kind::ProcessingRetried { .. } => None,
+            | video::Kind::ProcessingRetried { .. }
+            | video::Kind::RenditionRetried { .. }
+            | video::Kind::RenditionReplaced { .. }
+            | video::Kind::RenditionRetryFailed { .. } => None,
         },
         Ok(AnyEvent::Job(_)) => None,
         Err(error) => {

@@ -298,6 +298,10 @@ fn evolve(document: Option<Document>, fact: &Event) -> Option<Document> {
             document.playable = true;
             document.status = Status::Ready;
         }
+        // It is as ready and as playable as before.
+        Kind::RenditionRetried { .. }
+        | Kind::RenditionReplaced { .. }
+        | Kind::RenditionRetryFailed { .. } => {}
         Kind::Deleted { .. } => return None,
     }
     Some(document)

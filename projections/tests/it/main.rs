@@ -4,6 +4,7 @@ mod fence;
 mod platform;
 mod reading;
 mod rebuild;
+mod retries;
 mod search;
 mod stopped;
 mod stores;

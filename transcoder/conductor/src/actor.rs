@@ -240,7 +240,7 @@ impl Actor {
                 let finish = Command::Finish {
                     lease,
                     outcome,
-                    slots: self.context.desk.slots().max(SLOTS_MIN),
+                    slots: self.slots(),
                     at_ms,
                 };
                 send(answer, self.stream.perform(finish, by).await);
@@ -361,6 +361,11 @@ impl Actor {
             vec![]
         };
         self.context.desk.post(self.open.job, offers, waiting);
+    }
+
+    /// How many tasks are planned to run at a time.
+    fn slots(&self) -> u32 {
+        self.context.desk.slots().max(SLOTS_MIN)
     }
 
     fn worker_of(&self, lease: &Lease) -> String {

@@ -1,4 +1,4 @@
-//! Erasing the objects of deleted videos.
+//! Erasing the objects of deleted videos, and beside them what retries left (`leftovers`).
 //!
 //! # Invariants
 //!
@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use domain::id::VideoId;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, clock, service::SIGNED_FOR, store::Deletion};
+use crate::{Context, clock, leftovers, service::SIGNED_FOR, store::Deletion};
 
 /// How often it is looked for what was left.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -32,7 +32,11 @@ const PUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut pause = PAUSE_MIN;
     loop {
-        let wait = match sweep(&context).await {
+        let swept = async {
+            sweep(&context).await?;
+            leftovers::sweep(&context).await
+        };
+        let wait = match swept.await {
             Ok(()) => {
                 pause = PAUSE_MIN;
                 LOOK_EVERY

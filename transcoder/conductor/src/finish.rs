@@ -11,15 +11,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use domain::{
     code::Code,
     id::RenditionId,
-    job::{Job, Lease, Outcome, TaskState},
+    job::{Job, Lease, Outcome},
     media::Published,
     playlist,
 };
 use futures::TryStreamExt;
-use objects::Objects;
 use tokio::time::Instant;
 
-use crate::handle::JobHandle;
+use crate::{Context, handle::JobHandle, past};
 
 /// The pauses between two looks at a store that is away.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -35,18 +34,17 @@ pub(crate) struct Fault {
     pub message: String,
 }
 
-/// Waits up to `patience` for a store that is away.
+/// Waits for a store that is away, as long as is configured.
 pub(crate) async fn check(
-    objects: Objects,
+    context: Arc<Context>,
     handle: Arc<JobHandle>,
     job: Job,
     lease: Lease,
-    patience: Duration,
 ) -> Result<Outcome, Fault> {
-    let until = Instant::now() + patience;
+    let until = Instant::now() + context.config.storage_patience;
     let mut pause = PAUSE_MIN;
     loop {
-        let error = match attempt(&objects, &handle, &job, &lease).await {
+        let error = match attempt(&context, &handle, &job, &lease).await {
             Ok(result) => return result,
             Err(error) => error,
         };
@@ -66,18 +64,28 @@ pub(crate) async fn check(
     }
 }
 
-/// `Err` is about the store, `Ok(Err)` about what it holds.
+/// `Err` is about the stores, `Ok(Err)` about what they hold.
 async fn attempt(
-    objects: &Objects,
+    context: &Context,
     handle: &JobHandle,
     job: &Job,
     lease: &Lease,
-) -> Result<Result<Outcome, Fault>, objects::Error> {
-    let prefix = format!("videos/{}/{}", handle.video, handle.job);
+) -> anyhow::Result<Result<Outcome, Fault>> {
+    let objects = &context.objects;
+    let Some(job) = past::whole(context, job.clone()).await? else {
+        return Ok(Err(Fault {
+            code: Code::ProcessingCrashed,
+            message:
+                "the renditions to be taken over are not what they were; upload the file again"
+                    .to_owned(),
+        }));
+    };
+    // What was taken over stands in the folders of other jobs.
+    let prefix = format!("videos/{}", handle.video);
     let stored: HashMap<String, u64> = objects.list(&prefix).try_collect().await?;
-    for (key, size_bytes) in published(job) {
-        if stored.get(key) != Some(&size_bytes) {
-            tracing::error!(job.id = %job.id, key, size_bytes, stored = ?stored.get(key), "{key} is not stored as it was published");
+    for (key, size_bytes) in published(&job) {
+        if stored.get(&key) != Some(&size_bytes) {
+            tracing::error!(job.id = %job.id, key, size_bytes, stored = ?stored.get(&key), "{key} is not stored as it was published");
             return Ok(Err(Fault {
                 code: Code::ProcessingCrashed,
                 message: "a part of the result was lost in the object store; retry the processing"
@@ -86,7 +94,7 @@ async fn attempt(
         }
     }
     let mut playlists = vec![];
-    for (name, content_type, text) in render(&prefix, job) {
+    for (name, content_type, text) in render(&prefix, &job) {
         let key = handle.key(lease, &name);
         // Already there: an earlier look at the same attempt wrote the same.
         objects.create(&key, content_type, text.into()).await?;
@@ -95,39 +103,24 @@ async fn attempt(
     Ok(Ok(Outcome::Checked { playlists }))
 }
 
-/// Key and size of every object that may be served.
-fn published(job: &Job) -> impl Iterator<Item = (&str, u64)> {
+/// Key and size of every object that may be served, of a whole job.
+pub(crate) fn published(job: &Job) -> impl Iterator<Item = (String, u64)> {
     let renditions = job.renditions.values().flat_map(|published| {
-        let init = published
-            .init
-            .iter()
-            .map(|init| (init.key.as_str(), init.size_bytes));
+        let init = published.init.iter();
+        let init = init.map(|init| (init.key.clone(), init.size_bytes));
         let segments = published.segments.iter();
-        init.chain(segments.map(|segment| (segment.key.as_str(), segment.size_bytes)))
+        init.chain(segments.map(|segment| (segment.key.clone(), segment.size_bytes)))
     });
-    let posters = job
-        .tasks
-        .values()
-        .filter_map(|progress| match &progress.state {
-            TaskState::Done(Outcome::Poster {
-                key, size_bytes, ..
-            }) => Some((key.as_str(), *size_bytes)),
-            TaskState::Done(
-                Outcome::Probed { .. } | Outcome::Encoded { .. } | Outcome::Checked { .. },
-            )
-            | TaskState::Waiting
-            | TaskState::Running { .. }
-            | TaskState::GivenUp => None,
-        });
-    renditions.chain(posters)
+    let poster = job.poster();
+    renditions.chain(poster.map(|poster| (poster.key, poster.size_bytes)))
 }
 
-/// Name, content type and text of each playlist. They stand two folders below `prefix`.
+/// Name, content type and text of each playlist. They stand three folders below `prefix`.
 fn render(prefix: &str, job: &Job) -> Vec<(String, &'static str, String)> {
     let renditions: Vec<Published> = job.renditions.values().cloned().collect();
     let uri = |key: &str| {
         let below = key.strip_prefix(prefix).unwrap_or(key);
-        format!("../..{below}")
+        format!("../../..{below}")
     };
     let media_uri = |id: &RenditionId| format!("{id}.m3u8");
     let mut playlists = vec![

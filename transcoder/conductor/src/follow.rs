@@ -133,6 +133,7 @@ impl Follower {
                 cause: recorded.id,
                 asked_at_ms: fact.at_ms,
                 priority: asked.priority,
+                redo: asked.redo,
                 cancelled_by: None,
             };
             return self.open_job(step, open).await;

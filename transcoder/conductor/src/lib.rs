@@ -25,7 +25,9 @@ mod follow;
 mod handle;
 mod leader;
 mod leases;
+mod leftovers;
 mod need;
+mod past;
 mod queue;
 mod queues;
 mod roll;
@@ -75,6 +77,9 @@ pub struct Config {
     pub storage_patience: Duration,
     /// Jobs kept open at a time: each is kept in memory.
     pub open_jobs_max: usize,
+    /// How long what a retry replaced is kept, for players and caches that have its playlist. Not
+    /// below the life of a signed address and the longest PUT, which come to 25 hours.
+    pub leftovers_kept: Duration,
 }
 
 impl Config {
@@ -86,6 +91,7 @@ impl Config {
             heartbeat: Duration::from_secs(2),
             storage_patience: Duration::from_secs(30),
             open_jobs_max: 10_000,
+            leftovers_kept: Duration::from_secs(48 * 60 * 60),
         }
     }
 

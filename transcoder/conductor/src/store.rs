@@ -12,9 +12,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use domain::{
-    id::{EventId, JobId, Owner, VideoId},
+    id::{EventId, JobId, Owner, RenditionId, VideoId},
     job::Source,
-    video::Priority,
+    video::{Priority, Redo},
 };
 use sqlx::{
     PgConnection, PgPool,
@@ -38,6 +38,8 @@ pub(crate) struct OpenJob {
     pub cause: EventId,
     pub asked_at_ms: i64,
     pub priority: Priority,
+    /// `None`: it makes all of the video.
+    pub redo: Option<Redo>,
     /// The event that made it pointless.
     pub cancelled_by: Option<EventId>,
 }
@@ -68,7 +70,10 @@ pub(crate) struct Deletion {
     pub swept: bool,
 }
 
+mod leftovers;
 mod queues;
+
+pub(crate) use leftovers::Leftovers;
 
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -91,6 +96,13 @@ fn priority_of(number: i16) -> Priority {
         .rev()
         .find(|priority| priority_number(*priority) <= number)
         .unwrap_or_default()
+}
+
+fn redo_of(rendition: Option<String>, from: Option<JobId>) -> Option<Redo> {
+    Some(Redo {
+        rendition: RenditionId(rendition?),
+        from: from?,
+    })
 }
 
 /// How to reach PostgreSQL, with our schema in front.
@@ -144,6 +156,9 @@ impl Store {
         sqlx::query!("delete from deletions")
             .execute(&mut *tx)
             .await?;
+        sqlx::query!("delete from leftovers")
+            .execute(&mut *tx)
+            .await?;
         sqlx::query!(
             "insert into conductor_checkpoint (epoch) values ($1)",
             epoch
@@ -157,7 +172,7 @@ impl Store {
     pub(crate) async fn open_jobs(&self) -> sqlx::Result<Vec<OpenJob>> {
         let rows = sqlx::query!(
             "select job, video, owner, source_key, source_etag, source_size_bytes, cause, asked_at_ms, priority,
-                cancelled_by
+                redo_rendition, redo_from, cancelled_by
              from open_jobs order by asked_at_ms, job"
         )
         .fetch_all(&self.pool)
@@ -174,6 +189,7 @@ impl Store {
             cause: EventId(row.cause),
             asked_at_ms: row.asked_at_ms,
             priority: priority_of(row.priority),
+            redo: redo_of(row.redo_rendition, row.redo_from.map(JobId)),
             cancelled_by: row.cancelled_by.map(EventId),
         });
         Ok(open.collect())
@@ -189,8 +205,9 @@ impl Store {
     pub(crate) async fn open_job(&self, step: Step, open: &OpenJob) -> anyhow::Result<()> {
         let mut tx = self.pool.begin().await?;
         sqlx::query!(
-            "insert into open_jobs (job, video, owner, source_key, source_etag, source_size_bytes, cause, asked_at_ms, priority)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            "insert into open_jobs (job, video, owner, source_key, source_etag, source_size_bytes, cause, asked_at_ms, priority,
+                redo_rendition, redo_from)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              on conflict (job) do nothing",
             open.job.0,
             open.video.0,
@@ -201,6 +218,8 @@ impl Store {
             open.cause.0,
             open.asked_at_ms,
             priority_number(open.priority),
+            open.redo.as_ref().map(|redo| redo.rendition.0.clone()),
+            open.redo.as_ref().map(|redo| redo.from.0),
         )
         .execute(&mut *tx)
         .await?;
@@ -236,12 +255,20 @@ impl Store {
         Ok(())
     }
 
-    /// The job is over and its video knows.
-    pub(crate) async fn close_job(&self, job: JobId) -> sqlx::Result<()> {
+    /// The job is over and its video knows. `leftovers`: what is to be erased for that.
+    pub(crate) async fn close_job(
+        &self,
+        job: JobId,
+        leftovers: Option<Leftovers>,
+    ) -> sqlx::Result<()> {
+        let mut tx = self.pool.begin().await?;
+        if let Some(leftovers) = leftovers {
+            leftovers.insert(&mut tx).await?;
+        }
         sqlx::query!("delete from open_jobs where job = $1", job.0)
-            .execute(&self.pool)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        tx.commit().await
     }
 
     /// What can be erased now: no job writes there any more. Once at once, and once again

@@ -96,6 +96,11 @@ impl JobStream {
         &self.job
     }
 
+    /// What was read, of a stream that is not appended to.
+    pub(crate) fn into_job(self) -> Job {
+        self.job
+    }
+
     /// The attempt that a claim was answered with.
     pub(crate) fn claimed_by(&self, request: CommandId) -> Option<&Lease> {
         self.claims.get(&request)
@@ -218,6 +223,7 @@ impl JobStream {
             Kind::TaskCancelled { lease } => (lease, "cancelled"),
             Kind::Planned { .. }
             | Kind::LadderPlanned { .. }
+            | Kind::RenditionsTakenOver { .. }
             | Kind::TaskStarted { .. }
             | Kind::SegmentsPublished { .. }
             | Kind::Completed {}

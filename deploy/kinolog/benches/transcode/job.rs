@@ -149,7 +149,10 @@ impl Job {
             Kind::Deleted { .. } => bail!("the video was deleted"),
             Kind::UploadRequested { .. }
             | Kind::DetailsChanged { .. }
-            | Kind::ProcessingRetried { .. } => {}
+            | Kind::ProcessingRetried { .. }
+            | Kind::RenditionRetried { .. }
+            | Kind::RenditionReplaced { .. }
+            | Kind::RenditionRetryFailed { .. } => {}
         }
         Ok(())
     }

@@ -100,6 +100,9 @@ fn job_details(event: &job::Kind) -> String {
     use job::Kind;
     match event {
         Kind::Planned { .. } | Kind::Completed {} | Kind::Cancelled {} => String::new(),
+        Kind::RenditionsTakenOver { taken_over } => {
+            format!("all but {}", taken_over.replaced.rendition.id)
+        }
         Kind::LadderPlanned { renditions, .. } => {
             let names: Vec<&str> = renditions.iter().map(|one| one.id.0.as_str()).collect();
             names.join(" ")
@@ -175,6 +178,7 @@ impl Timeline {
                     .0 -= 1;
             }
             Kind::Planned { .. }
+            | Kind::RenditionsTakenOver { .. }
             | Kind::SegmentsPublished { .. }
             | Kind::Completed {}
             | Kind::Failed { .. }
@@ -196,7 +200,10 @@ impl Timeline {
             | Kind::UploadCompleted { .. }
             | Kind::UploadExpired {}
             | Kind::DetailsChanged { .. }
-            | Kind::ProcessingRetried { .. } => {}
+            | Kind::ProcessingRetried { .. }
+            | Kind::RenditionRetried { .. }
+            | Kind::RenditionReplaced { .. }
+            | Kind::RenditionRetryFailed { .. } => {}
         }
         self.ready > 0 || self.failure.is_some()
     }

@@ -10,6 +10,7 @@ mod media;
 mod outages;
 mod platform;
 mod rebuild;
+mod retries;
 mod standby;
 mod supervisor;
 mod workers;

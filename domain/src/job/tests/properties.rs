@@ -177,7 +177,9 @@ proptest! {
                 Kind::SegmentsPublished { lease, .. } => {
                     prop_assert!(open.contains(lease), "{lease:?} was not running");
                 }
-                Kind::Planned { .. } | Kind::LadderPlanned { .. } => {}
+                Kind::Planned { .. }
+                | Kind::LadderPlanned { .. }
+                | Kind::RenditionsTakenOver { .. } => {}
                 Kind::Completed {} | Kind::Failed { .. } | Kind::Cancelled {} => {
                     prop_assert!(open.is_empty(), "{open:?} had no end");
                 }

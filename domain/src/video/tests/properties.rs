@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::*;
 
 fn commands() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(0u8..9, 0..80)
+    prop::collection::vec(0u8..10, 0..80)
 }
 
 fn command(number: u8) -> Command {
@@ -44,6 +44,13 @@ fn command(number: u8) -> Command {
             by: By::Platform,
             at_ms,
         },
+        8 => Command::RetryRendition {
+            by: By::Platform,
+            rendition: RenditionId("480p".to_owned()),
+            made: vec![RenditionId("480p".to_owned())],
+            kept: Some("e".to_owned()),
+            at_ms,
+        },
         _ => Command::ExpireUpload { at_ms },
     }
 }
@@ -73,10 +80,14 @@ proptest! {
                         prop_assert!(playable.contains(job), "ready before it was playable");
                         prop_assert!(ended.insert(*job));
                     }
-                    Kind::ProcessingFailed { job, .. } => prop_assert!(ended.insert(*job)),
+                    Kind::ProcessingFailed { job, .. }
+                    | Kind::RenditionReplaced { job, .. }
+                    | Kind::RenditionRetryFailed { job, .. } => prop_assert!(ended.insert(*job)),
                     _ => {}
                 }
+                let was_ready = video.status == Status::Ready;
                 video = video.evolve(&event);
+                prop_assert!(!was_ready || video.status == Status::Ready && video.playable);
             }
         }
     }

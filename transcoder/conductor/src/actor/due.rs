@@ -7,15 +7,15 @@
 
 use domain::{
     id::{CommandId, EventId},
-    job::{Command, End, Lease, Outcome, Rejection},
+    job::{Command, End, Lease, Outcome, Rejection, again::Again},
     plan::Spec,
-    video::{self, Video},
+    video::{self, Redo, Video},
 };
 use eventlog::ExecuteError;
 use tokio::time::Instant;
 
 use super::{Actor, CONDUCTOR, Check};
-use crate::{clock, finish, stream::Refusal};
+use crate::{clock, finish, past, store::Leftovers, stream::Refusal};
 
 impl Actor {
     /// Does what is due. `true`: nothing ever will be again.
@@ -31,8 +31,11 @@ impl Actor {
             return Ok(false);
         }
         self.tell_end().await?;
-        let closed = self.context.store.close_job(self.open.job).await;
-        closed.map_err(|error| Refusal::Unavailable(error.into()))?;
+        let leftovers = self.leftovers();
+        let closed = self.context.store.close_job(self.open.job, leftovers);
+        closed
+            .await
+            .map_err(|error| Refusal::Unavailable(error.into()))?;
         Ok(true)
     }
 
@@ -59,15 +62,52 @@ impl Actor {
         }
         let cause = self.open.cause;
         let command = CommandId::caused_by(cause.0.as_bytes(), "plan");
-        let plan = Command::Plan {
-            job: self.open.job,
-            video: self.open.video,
-            owner: self.open.owner.clone(),
-            source: self.open.source.clone(),
-            at_ms: clock::now_ms(),
-        };
+        let plan = self.plan().await?;
         let by = self.by(command, CONDUCTOR, cause);
         self.stream.perform(plan, by).await
+    }
+
+    /// All of the video, or one rendition of it again.
+    async fn plan(&mut self) -> Result<Command, Refusal> {
+        let (job, video) = (self.open.job, self.open.video);
+        let (owner, source) = (self.open.owner.clone(), self.open.source.clone());
+        let at_ms = clock::now_ms();
+        let Some(Redo { rendition, from }) = &self.open.redo else {
+            return Ok(Command::Plan {
+                job,
+                video,
+                owner,
+                source,
+                at_ms,
+            });
+        };
+        let old = past::read(&self.context, *from).await?;
+        Ok(Command::Redo {
+            job,
+            video,
+            owner,
+            source,
+            again: Again::of(&old, rendition),
+            slots: self.slots(),
+            at_ms,
+        })
+    }
+
+    /// What this job leaves unnamed in the object store, if it was a retry.
+    fn leftovers(&self) -> Option<Leftovers> {
+        self.open.redo.as_ref()?;
+        match self.stream.job().end {
+            // Its video was deleted, and all of it is erased.
+            End::Open | End::Cancelled => None,
+            End::Completed | End::Failed => {
+                let kept_ms = self.context.config.leftovers_kept.as_millis() as i64;
+                Some(Leftovers {
+                    job: self.open.job,
+                    video: self.open.video,
+                    due_at_ms: clock::now_ms().saturating_add(kept_ms),
+                })
+            }
+        }
     }
 
     /// Records what the book of leases says of attempts that the log still calls running.
@@ -188,11 +228,10 @@ impl Actor {
         };
         if self.check.is_none() {
             let verdict = finish::check(
-                self.context.objects.clone(),
+                self.context.clone(),
                 self.handle.clone(),
                 self.stream.job().clone(),
                 lease.clone(),
-                self.context.config.storage_patience,
             );
             self.check = Some(Check {
                 lease,

@@ -9,6 +9,7 @@ mod leases;
 mod life;
 mod queue;
 mod refusals;
+mod retries;
 mod warnings;
 mod worker;
 mod world;

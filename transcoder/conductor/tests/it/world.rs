@@ -366,6 +366,7 @@ impl World {
                 | job::Kind::TaskCancelled { lease } => *ends.get_mut(&lease).unwrap() += 1,
                 job::Kind::Planned { .. }
                 | job::Kind::LadderPlanned { .. }
+                | job::Kind::RenditionsTakenOver { .. }
                 | job::Kind::SegmentsPublished { .. }
                 | job::Kind::Completed {}
                 | job::Kind::Failed { .. }
