@@ -224,8 +224,9 @@ fn encoded() -> Outcome {
 /// Begins the job that the last event asked for.
 async fn redo(life: &mut Life<'_>, old: JobId, rendition: &str) {
     let log = life.log();
-    let events = log.read_stream(&format!("video-{}", life.id), None, 1000);
-    let asked = events.await.unwrap().pop().unwrap().id;
+    let stream = format!("video-{}", life.id);
+    let events = log.read_stream(&stream, None, 1000).await;
+    let asked = events.unwrap().pop().unwrap().id;
     let made = log.load::<job::Job>(old).await.unwrap().state;
     life.job = JobId::caused_by(asked);
     life.job(job::Command::Redo {
