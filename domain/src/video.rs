@@ -453,20 +453,12 @@ impl Decider for Video {
                 self.past_jobs.push(*job);
             }
             Kind::ProcessingRetried { .. } => self.status = Status::Processing,
-            Kind::RenditionRetried { rendition, .. } => {
-                self.retry = Some(Retry {
-                    rendition: rendition.clone(),
-                    asked_at_ms: fact.at_ms,
-                });
-            }
+            Kind::RenditionRetried { rendition, .. } => self.begin_retry(rendition, fact.at_ms),
             Kind::RenditionReplaced { job, .. } => {
-                self.retry = None;
-                self.past_jobs.extend(self.job.replace(*job));
+                let old = self.job.replace(*job);
+                self.end_retry(old);
             }
-            Kind::RenditionRetryFailed { job, .. } => {
-                self.retry = None;
-                self.past_jobs.push(*job);
-            }
+            Kind::RenditionRetryFailed { job, .. } => self.end_retry(Some(*job)),
             Kind::Deleted { .. } => {
                 // A stream truncated at its deletion begins with it.
                 self.id = fact.video;

@@ -60,6 +60,19 @@ impl Video {
         self.facts(at_ms, event)
     }
 
+    pub(super) fn begin_retry(&mut self, rendition: &RenditionId, asked_at_ms: i64) {
+        self.retry = Some(Retry {
+            rendition: rendition.clone(),
+            asked_at_ms,
+        });
+    }
+
+    /// `past`: the job that does not count any more.
+    pub(super) fn end_retry(&mut self, past: Option<JobId>) {
+        self.retry = None;
+        self.past_jobs.extend(past);
+    }
+
     /// The retry that `job` was begun for. The job of a retry is the only one that a ready video
     /// has not heard of before.
     fn retried_by(&self, job: JobId) -> Option<&Retry> {
