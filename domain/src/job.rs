@@ -167,7 +167,7 @@ pub enum Command {
         video: VideoId,
         owner: Owner,
         source: Source,
-        again: Option<Again>,
+        again: Option<Box<Again>>,
         slots: u32,
         at_ms: i64,
     },

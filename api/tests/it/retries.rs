@@ -107,7 +107,7 @@ fn a_failed_retry_says_why_and_the_video_plays_on() {
         assert_eq!(retried["failure"]["code"], Code::SourceCorrupt.as_str());
         let attempts = retried["failure"]["attempts"].as_array().unwrap();
         let failed = json!({"task": "encode", "outcome": "FAILED"});
-        assert_eq!(attempts.last(), Some(&failed));
+        assert!(attempts.contains(&failed), "{attempts:?}");
         assert_eq!(shown(platform, &life, "144p").await, old_key);
         assert_eq!(told(platform, &life).await, 2, "playable and ready, once");
         let once_more = retry(platform, &own, &input).await;

@@ -71,7 +71,7 @@ pub struct Again {
 
 impl Again {
     /// What `old` says of it; `None` where it has no such rendition, or did not complete.
-    pub fn of(old: &Job, rendition: &RenditionId) -> Option<Self> {
+    pub fn of(old: &Job, rendition: &RenditionId) -> Option<Box<Self>> {
         if old.end != End::Completed {
             return None;
         }
@@ -79,7 +79,7 @@ impl Again {
             .made()
             .into_iter()
             .partition(|made| made.rendition.id == *rendition);
-        Some(Self {
+        Some(Box::new(Self {
             media: old.media.clone()?,
             boundaries_us: old.boundaries_us.clone(),
             taken_over: TakenOver {
@@ -88,12 +88,12 @@ impl Again {
                 kept,
                 poster: old.poster(),
             },
-        })
+        }))
     }
 }
 
 /// The beginning of the job. Where nothing is known of the rendition, its end as well.
-pub(super) fn plan(job: JobId, source: Source, again: Option<Again>, slots: u32) -> Vec<Kind> {
+pub(super) fn plan(job: JobId, source: Source, again: Option<Box<Again>>, slots: u32) -> Vec<Kind> {
     let planned = Kind::Planned {
         job,
         source,
@@ -112,7 +112,7 @@ pub(super) fn plan(job: JobId, source: Source, again: Option<Again>, slots: u32)
         media,
         boundaries_us,
         taken_over,
-    } = again;
+    } = *again;
     let replaced = &taken_over.replaced;
     let rendition = replaced.rendition.clone();
     let passed_through = replaced.passed_through;

@@ -170,7 +170,7 @@ fn id(rendition: &str) -> RenditionId {
     RenditionId(rendition.to_owned())
 }
 
-fn redo(job: JobId, again: Option<Again>) -> Command {
+fn redo(job: JobId, again: Option<Box<Again>>) -> Command {
     let Fact { video, owner, .. } = fact(Kind::Completed {});
     Command::Redo {
         job,
@@ -183,7 +183,7 @@ fn redo(job: JobId, again: Option<Again>) -> Command {
     }
 }
 
-fn redone(job: JobId, again: Option<Again>) -> Vec<Event> {
+fn redone(job: JobId, again: Option<Box<Again>>) -> Vec<Event> {
     history_after(vec![], [redo(job, again)])
 }
 
