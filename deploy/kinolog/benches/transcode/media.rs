@@ -111,10 +111,18 @@ impl Sources {
     }
 
     fn in_matroska(&self, name: &str, times: u32) -> anyhow::Result<PathBuf> {
+        // AAC's first packet is for decoders to warm up, and lies before the picture. Matroska has no
+        // time before zero: with that packet all pictures would come most of a picture later.
+        let sound = "noise=drop=lt(n\\,1)";
         self.made(name, |out| {
             ffmpeg(
                 ["-stream_loop", &(times - 1).to_string(), "-i"],
-                |command| command.arg(&self.file).args(["-c", "copy"]).arg(out),
+                |command| {
+                    command
+                        .arg(&self.file)
+                        .args(["-c", "copy", "-bsf:a", sound])
+                        .arg(out)
+                },
             )
         })
     }
