@@ -6,8 +6,8 @@
 //! # Invariants
 //!
 //! * The results are those of the plain code, to the bit.
-//! * Memory is read and written through arrays of the right length: the two functions that do it
-//!   are all that is unsafe.
+//! * Only four functions touch memory by its address, each behind a slice or an array of the right
+//!   length: nothing else is unsafe.
 
 use std::arch::x86_64::{
     __m256i, _mm_loadu_si128, _mm_packs_epi32, _mm_packus_epi16, _mm_storel_epi64,
