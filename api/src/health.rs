@@ -19,7 +19,10 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use projections::reader::{Model, Standing};
+use projections::{
+    overview::overview,
+    reader::{Model, Standing},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -131,6 +134,22 @@ pub(crate) fn upkeep() {
     }
 }
 
+/// How far the read models are, as their stores say: right after any restart, of whichever process.
+async fn measure_read_models(app: &App) {
+    let Ok(head) = part(async { Ok(app.log.head().await?) }).await else {
+        return;
+    };
+    let asked = Model::ALL.map(|model| part(overview(&app.reader, model, head)));
+    for found in futures::future::join_all(asked).await.into_iter().flatten() {
+        let labels = [("projection", found.name)];
+        let position = found.position.unwrap_or(0);
+        metrics::gauge!("kinolog_projection_position", &labels).set(position as f64);
+        metrics::gauge!("kinolog_projection_lag_bytes", &labels).set(found.lag_bytes as f64);
+        metrics::gauge!("kinolog_projection_stopped_videos", &labels).set(found.stopped as f64);
+        metrics::counter!("kinolog_projection_events_total", &labels).absolute(found.events);
+    }
+}
+
 /// Counters, for Prometheus.
 pub(crate) async fn metrics(
     State(app): State<App>,
@@ -143,6 +162,7 @@ pub(crate) async fn metrics(
     }
     let sockets = app.config.tuning.sockets_max - app.sockets.available_permits();
     metrics::gauge!("kinolog_sockets").set(sockets as f64);
+    measure_read_models(&app).await;
     let began = Instant::now();
     let text = recorder()
         .map(PrometheusHandle::render)

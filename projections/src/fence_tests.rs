@@ -116,6 +116,43 @@ async fn zombie<P: Projection>(mut zombie: P, mut alive: P) {
 }
 
 #[tokio::test]
+async fn who_was_taken_over_writes_nothing_even_where_it_stands_right() {
+    let (config, _redis) = config().await;
+    taken_over(
+        catalogue::Projection::new(&config.postgres_url).unwrap(),
+        catalogue::Projection::new(&config.postgres_url).unwrap(),
+    )
+    .await;
+    taken_over(
+        Popularity::new(&config.redis_url).unwrap(),
+        Popularity::new(&config.redis_url).unwrap(),
+    )
+    .await;
+}
+
+async fn taken_over<P: Projection>(mut frozen: P, mut next: P) {
+    frozen.prepare(EPOCH).await.unwrap();
+    next.prepare(EPOCH).await.unwrap();
+    let batch = Batch {
+        from: None,
+        to: Some(4),
+        events: vec![requested(3, 1), viewed(4, 1, "one")],
+        ..Batch::default()
+    };
+    assert_eq!(frozen.apply(EPOCH, &batch).await.unwrap(), Applied::Fenced);
+    assert_eq!(next.apply(EPOCH, &batch).await.unwrap(), Applied::Yes);
+    // Another log's program takes nothing over.
+    let foreign = frozen.prepare(Epoch(8)).await.unwrap();
+    assert_eq!(foreign.epoch, EPOCH.to_string(), "{}", P::NAME);
+    let next_batch = Batch {
+        from: Some(4),
+        to: Some(5),
+        ..Batch::default()
+    };
+    assert_eq!(next.apply(EPOCH, &next_batch).await.unwrap(), Applied::Yes);
+}
+
+#[tokio::test]
 async fn an_unreadable_view_stops_the_counting_of_its_video_only() {
     let (config, _redis) = config().await;
     let reader = Reader::new(&config.postgres_url, &config.redis_url).unwrap();

@@ -8,16 +8,21 @@
 //!
 //! * A batch is applied only if the checkpoint in the store equals the position it begins after,
 //!   and the checkpoint moves with it, in one step. Redelivery and zombies change nothing.
+//! * One instance writes a read model. Another takes over within seconds when it is not heard of, and
+//!   from then on the first one writes nothing.
 //! * An event that cannot be applied stops its video in that read model. It is never skipped.
 //! * `apply` depends on nothing but the rows and the event: a rebuild gives the same rows.
 
+pub mod again;
 pub mod announcements;
 pub mod catalogue;
+pub mod overview;
 pub mod popularity;
 pub mod queues;
 pub mod reader;
 pub mod search;
 
+mod lease;
 mod runner;
 mod store;
 mod words;
@@ -31,6 +36,7 @@ mod fold_tests;
 mod stores;
 
 use eventlog::Log;
+use lease::Lease;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Clone)]
@@ -55,10 +61,20 @@ pub async fn run(config: Config, log: Log, stop: CancellationToken) -> anyhow::R
     let catalogue = catalogue::Projection::new(&config.postgres_url)?;
     let announcements = announcements::Projection::new(&config.postgres_url)?;
     let popularity = popularity::Popularity::new(&config.redis_url)?;
+    let engine = store::engine(&config.postgres_url)?;
+    let lease = |name: &'static str| {
+        let url = &config.postgres_url;
+        Lease::new(url, engine.clone(), name, name.to_owned())
+    };
+    let (of_catalogue, of_announcements, of_popularity) = (
+        lease(catalogue::NAME),
+        lease(announcements::NAME),
+        lease(popularity::NAME),
+    );
     tokio::try_join!(
-        runner::run(catalogue, log.clone(), stop.clone()),
-        runner::run(announcements, log.clone(), stop.clone()),
-        runner::run(popularity, log, stop),
+        runner::run(catalogue, of_catalogue, log.clone(), stop.clone()),
+        runner::run(announcements, of_announcements, log.clone(), stop.clone()),
+        runner::run(popularity, of_popularity, log, stop),
     )?;
     Ok(())
 }

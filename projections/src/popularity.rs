@@ -11,17 +11,18 @@
 //!
 //! All share one hash tag, so that one script may touch them all, in a cluster too:
 //! `{kinolog:popularity:0}:` followed by
-//! `checkpoint` (hash: epoch, commit, caught_up, last_event), `views` (hash: video → views), `hours` (set of hours),
+//! `checkpoint` (hash: epoch, commit, caught_up, last_event, holder, events), `views` (hash: video → views), `hours` (set of hours),
 //! `hour:{hour}` (sorted set: video → views in that hour), `sessions:{video}:{day}` (set of view ids),
-//! `deleted` (set of videos), `stopped` (hash: video → why).
+//! `deleted` (set of videos), `stopped` (hash: video → why, as JSON).
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use domain::id::VideoId;
 use redis::{AsyncCommands, aio::ConnectionManager};
 
 use crate::{
     catalogue::{self, Video},
+    overview::Stopped,
     reader::Reader,
     store::Checkpoint,
 };
@@ -62,16 +63,42 @@ pub(crate) fn key(rest: impl std::fmt::Display) -> String {
 pub(crate) async fn checkpoint(
     redis: &mut ConnectionManager,
 ) -> anyhow::Result<Option<Checkpoint>> {
-    type Found = (Option<String>, Option<u64>, Option<u8>, Option<u64>);
-    let fields = ["epoch", "commit", "caught_up", "last_event"];
-    let (epoch, commit, caught_up, last_event): Found =
+    type Found = (
+        Option<String>,
+        Option<u64>,
+        Option<u8>,
+        Option<u64>,
+        Option<u64>,
+    );
+    let fields = ["epoch", "commit", "caught_up", "last_event", "events"];
+    let (epoch, commit, caught_up, last_event, events): Found =
         redis.hmget(key("checkpoint"), &fields).await?;
     Ok(epoch.map(|epoch| Checkpoint {
         epoch,
         commit,
         caught_up: caught_up == Some(1),
         last_event,
+        events: events.unwrap_or_default(),
     }))
+}
+
+/// Videos that were stopped, in the order in which it happened.
+pub(crate) async fn stopped(redis: &mut ConnectionManager) -> anyhow::Result<Vec<Stopped>> {
+    let found: HashMap<String, String> = redis.hgetall(key("stopped")).await?;
+    let mut stopped: Vec<Stopped> = found
+        .iter()
+        .map(|(video, why)| {
+            // What an older release wrote says less.
+            serde_json::from_str(why).unwrap_or_else(|_| Stopped {
+                video: video.parse().unwrap_or_default(),
+                position: 0,
+                type_name: String::new(),
+                error: why.clone(),
+            })
+        })
+        .collect();
+    stopped.sort_by_key(|why| (why.position, why.video));
+    Ok(stopped)
 }
 
 /// The views of each of `videos`, in their order.
@@ -116,7 +143,7 @@ pub async fn trending(reader: &Reader, now_ms: i64, first: usize) -> anyhow::Res
 
 /// Videos by their decayed views. `hours[age]` is what was viewed that many hours ago.
 fn ranked(hours: Vec<Vec<(String, f64)>>) -> Vec<VideoId> {
-    let mut weights = std::collections::HashMap::<VideoId, f64>::new();
+    let mut weights = HashMap::<VideoId, f64>::new();
     for (age, hour) in hours.into_iter().enumerate() {
         let weight = 0.5_f64.powf(age as f64 / HALF_LIFE_HOURS);
         for (video, views) in hour {

@@ -15,7 +15,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{announcements, catalogue, popularity, store};
+use crate::{
+    announcements, catalogue, popularity,
+    store::{self, Checkpoint},
+};
 
 /// Connections for the queries of one process, per read model.
 const CONNECTIONS_MAX: u32 = 8;
@@ -103,18 +106,8 @@ impl Reader {
     }
 
     pub async fn standing(&self, model: Model) -> anyhow::Result<Standing> {
-        let (name, standing) = match model {
-            Model::Catalogue => (catalogue::NAME, store::checkpoint(&self.catalogue).await?),
-            Model::Announcements => (
-                announcements::NAME,
-                store::checkpoint(&self.announcements).await?,
-            ),
-            Model::Popularity => (
-                popularity::NAME,
-                popularity::checkpoint(&mut self.redis.clone()).await?,
-            ),
-        };
-        Ok(match standing {
+        let name = model.name();
+        Ok(match self.checkpoint(model).await? {
             Some(found) => Standing {
                 name,
                 commit: found.commit,
@@ -126,6 +119,14 @@ impl Reader {
                 caught_up: false,
             },
         })
+    }
+
+    pub(crate) async fn checkpoint(&self, model: Model) -> anyhow::Result<Option<Checkpoint>> {
+        match model {
+            Model::Catalogue => store::checkpoint(&self.catalogue).await,
+            Model::Announcements => store::checkpoint(&self.announcements).await,
+            Model::Popularity => popularity::checkpoint(&mut self.redis.clone()).await,
+        }
     }
 
     /// Waits until `model` contains everything up to the commit position `commit`.

@@ -5,8 +5,9 @@
 //! * A batch that was refused by the fence leads back to the stored checkpoint, never around it.
 //! * Nothing is skipped: a store that is away is waited for, however long.
 //! * A read model of another log, or one that knows more than its log, is left alone, loudly.
+//! * Who follows holds the lease, and stops when it may be another's.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use domain::{
     fact::AnyEvent,
@@ -16,7 +17,7 @@ use eventlog::{Epoch, Followed, Log, Recorded};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Checkpoint;
+use crate::{lease::Lease, store::Checkpoint};
 
 const BATCH_EVENTS_MAX: usize = 500;
 const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
@@ -56,13 +57,13 @@ pub(crate) trait Projection: Send {
     /// What to do to have it rebuilt from the log.
     const REBUILD: &'static str;
 
-    /// Makes the store ready to be written, and says where it stands.
+    /// Makes the store ready to be written by us and nobody else, and says where it stands.
     fn prepare(&mut self, epoch: Epoch) -> impl Future<Output = anyhow::Result<Checkpoint>> + Send;
 
     /// Where the store stands; `None` if it lost everything.
     fn checkpoint(&mut self) -> impl Future<Output = anyhow::Result<Option<Checkpoint>>> + Send;
 
-    /// Applies the whole batch and moves the checkpoint, or neither.
+    /// Applies the whole batch and moves the checkpoint, or neither. Fenced, too, when another took over.
     fn apply(
         &mut self,
         epoch: Epoch,
@@ -70,20 +71,37 @@ pub(crate) trait Projection: Send {
     ) -> impl Future<Output = anyhow::Result<Applied>> + Send;
 }
 
-/// Keeps the read model up to date until `stop`; fails only when going on would be wrong.
+/// Keeps the read model up to date until `stop`, whenever the lease is ours; fails only when going on
+/// would be wrong.
 pub(crate) async fn run<P: Projection>(
-    projection: P,
+    mut projection: P,
+    lease: Lease,
     log: Log,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    tokio::select! {
+    let following = async {
+        loop {
+            lease.taken().await;
+            tokio::select! {
+                ended = follow_for_ever(&mut projection, &log, &stop) => return ended,
+                () = lease.lost() => tracing::warn!(
+                    projection = P::NAME,
+                    "the lease of {} may be another's: standing by",
+                    P::NAME
+                ),
+            }
+        }
+    };
+    let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        ended = follow_for_ever(projection, &log, &stop) => ended,
-    }
+        ended = following => ended,
+    };
+    lease.given_back().await;
+    ended
 }
 
 async fn follow_for_ever<P: Projection>(
-    mut projection: P,
+    projection: &mut P,
     log: &Log,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -109,11 +127,11 @@ async fn follow_for_ever<P: Projection>(
         let _stop_following = following.clone().drop_guard();
         let events = log.follow(checkpoint.commit, following);
         let began = Instant::now();
-        apply_until_fenced(&mut projection, epoch, checkpoint, events).await;
+        apply_until_fenced(projection, epoch, checkpoint, events).await;
         if began.elapsed() > UNDISTURBED {
             fenced.reset();
         }
-        // Of two that write the same read model, the one who meets the fence more often becomes a standby.
+        // Another took over or the store lost something. The pause leaves the other room for its work.
         let error = anyhow::anyhow!("its checkpoint is not where it was left");
         fenced.wait("go on where it was", &error).await;
     }
@@ -162,7 +180,6 @@ async fn apply_until_fenced<P: Projection>(
         back_off.reset();
         commit = batch.to;
         caught_up |= batch.caught_up;
-        measure(P::NAME, &batch);
     }
 }
 
@@ -265,35 +282,6 @@ async fn check_head(
         head.unwrap_or(0),
     );
     Ok(())
-}
-
-fn measure(name: &'static str, batch: &Batch) {
-    if let Some(to) = batch.to {
-        metrics::gauge!("kinolog_projection_position", "projection" => name).set(to as f64);
-    }
-    let last = batch.events.iter().rev().find_map(at_ms);
-    let lag_ms = match last {
-        Some(at_ms) if !batch.caught_up => (now_ms() - at_ms).max(0),
-        _ => 0,
-    };
-    metrics::gauge!("kinolog_projection_lag_seconds", "projection" => name)
-        .set(lag_ms as f64 / 1000.0);
-}
-
-fn at_ms(recorded: &Recorded) -> Option<i64> {
-    Some(match recorded.event.as_ref().ok()? {
-        AnyEvent::Video(fact) => fact.at_ms,
-        AnyEvent::Job(fact) => fact.at_ms,
-        AnyEvent::Views(fact) => fact.at_ms,
-    })
-}
-
-/// For measuring only: no read model depends on the clock.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }
 
 /// What an event stands for when it cannot be read: all that is left is its stream's name.

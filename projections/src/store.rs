@@ -3,8 +3,9 @@
 //! # Invariants
 //!
 //! * Rows, checkpoint and notifications are one transaction, which begins with the fence.
+//! * Only who took the read model over last moves its checkpoint.
 //! * The video of an event that cannot be applied is stopped: what comes later for it is not applied
-//!   either, until the read model is rebuilt by a program that can.
+//!   either, until it is tried again by a program that can.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -24,14 +25,20 @@ use sqlx::{
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use uuid::Uuid;
 
 use crate::{
     announcements, catalogue,
+    overview::Stopped,
     runner::{Applied, Batch, Projection, Subject, subject},
 };
 
 static CATALOGUE: Migrator = sqlx::migrate!("../migrations/catalogue");
 static ANNOUNCEMENTS: Migrator = sqlx::migrate!("../migrations/announcements");
+static READ_MODELS: Migrator = sqlx::migrate!("../migrations/read_models");
+
+/// The schema of what the engine itself keeps.
+const ENGINE: &str = "read_models";
 
 /// Whoever migrates holds this advisory lock: "kinolog" in ASCII.
 const MIGRATING: i64 = 0x006b_696e_6f6c_6f67;
@@ -43,6 +50,9 @@ const IDLE_IN_TRANSACTION_MAX: &str = "30s";
 /// A projection writes through one connection, and looks through the same.
 const CONNECTIONS_MAX: u32 = 1;
 
+/// So that no lease waits for another.
+const ENGINE_CONNECTIONS_MAX: u32 = 3;
+
 /// Where a read model stands, as its store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
@@ -52,6 +62,8 @@ pub(crate) struct Checkpoint {
     pub caught_up: bool,
     /// The commit position of the last event up to there: what its log must still have.
     pub last_event: Option<u64>,
+    /// How many events of ours were read up to there.
+    pub events: u64,
 }
 
 /// Why an event was not applied.
@@ -94,12 +106,19 @@ pub(crate) trait Rows: Send {
         tx: &mut PgConnection,
         job: JobId,
     ) -> impl Future<Output = sqlx::Result<Option<VideoId>>> + Send;
+
+    /// Deletes every row of a video, as if nothing had ever been applied for it.
+    fn forget(
+        tx: &mut PgConnection,
+        video: VideoId,
+    ) -> impl Future<Output = Result<(), Unapplied>> + Send;
 }
 
 pub(crate) struct Postgres<R> {
     url: String,
     pool: PgPool,
-    stopped: HashSet<VideoId>,
+    /// What the checkpoint knows us by.
+    holder: Uuid,
     rows: PhantomData<R>,
 }
 
@@ -108,7 +127,7 @@ impl<R: Rows> Postgres<R> {
         Ok(Self {
             url: url.to_owned(),
             pool: pool(url, R::SCHEMA, CONNECTIONS_MAX)?,
-            stopped: HashSet::new(),
+            holder: Uuid::new_v4(),
             rows: PhantomData,
         })
     }
@@ -121,15 +140,13 @@ impl<R: Rows> Projection for Postgres<R> {
     async fn prepare(&mut self, epoch: Epoch) -> anyhow::Result<Checkpoint> {
         migrate(&self.url).await?;
         sqlx::query!(
-            "insert into checkpoint (epoch) values ($1) on conflict do nothing",
-            epoch.to_string()
+            "insert into checkpoint (epoch, holder) values ($1, $2)
+             on conflict (single) do update set holder = excluded.holder where checkpoint.epoch = excluded.epoch",
+            epoch.to_string(),
+            self.holder
         )
         .execute(&self.pool)
         .await?;
-        let stopped = sqlx::query_scalar!("select video from stopped_videos")
-            .fetch_all(&self.pool)
-            .await?;
-        self.stopped = stopped.into_iter().map(VideoId).collect();
         let checkpoint = checkpoint(&self.pool).await?;
         checkpoint.context("the checkpoint is gone again")
     }
@@ -150,7 +167,7 @@ impl<R: Rows> Projection for Postgres<R> {
 
 /// Whether each event has its own savepoint, so that those before it survive its failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Care {
+pub(crate) enum Care {
     Little,
     Great,
 }
@@ -163,84 +180,106 @@ impl<R: Rows> Postgres<R> {
         care: Care,
     ) -> Result<Applied, Unapplied> {
         let mut tx = self.pool.begin().await?;
-        if !advance(&mut tx, epoch, batch).await? {
+        if !advance(&mut tx, epoch, self.holder, batch).await? {
             return Ok(Applied::Fenced);
         }
-        let mut news = BTreeSet::new();
-        let mut stopped = vec![];
-        for recorded in batch.events.iter().filter(|r| R::concerns(&r.type_name)) {
-            let video = Self::video_of(&mut tx, recorded).await?;
-            if self.stopped.contains(&video) || stopped.contains(&video) {
-                continue;
-            }
-            let applied = match (&recorded.event, care) {
-                (Err(error), _) => Err(Unapplied::Unreadable(anyhow::anyhow!("{error}"))),
-                (Ok(event), Care::Little) => {
-                    R::apply(&mut tx, recorded, event, &mut news).await?;
-                    Ok(())
-                }
-                (Ok(event), Care::Great) => {
-                    Self::apply_carefully(&mut tx, recorded, event, &mut news).await?
-                }
-            };
-            if let Err(error) = applied {
-                stop(&mut tx, R::NAME, video, recorded, &error).await?;
-                stopped.push(video);
-            }
-        }
-        if !batch.events.is_empty() {
-            R::tidy(&mut tx, &batch.events).await?;
-        }
-        notify(&mut tx, R::CHANNEL, news).await?;
+        apply_events::<R>(&mut tx, &batch.events, care).await?;
         tx.commit().await?;
-        self.stopped.extend(stopped);
         Ok(Applied::Yes)
-    }
-
-    /// The inner result is the event's fault, the outer one the store's.
-    async fn apply_carefully(
-        tx: &mut PgConnection,
-        recorded: &Recorded,
-        event: &AnyEvent,
-        news: &mut BTreeSet<String>,
-    ) -> Result<Result<(), Unapplied>, Unapplied> {
-        let mut savepoint = tx.begin().await?;
-        match R::apply(&mut savepoint, recorded, event, news).await {
-            Ok(()) => {
-                savepoint.commit().await?;
-                Ok(Ok(()))
-            }
-            Err(Unapplied::Store(error)) if !is_about_the_event(&error) => Err(error.into()),
-            Err(error) => {
-                savepoint.rollback().await?;
-                Ok(Err(error))
-            }
-        }
-    }
-
-    async fn video_of(tx: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<VideoId> {
-        Ok(match subject(recorded) {
-            Subject::Video(video) => video,
-            // A job nobody knows stands for itself, so that it is stopped and seen at least.
-            Subject::Job(job) => R::video_of(tx, job).await?.unwrap_or(VideoId(job.0)),
-            Subject::Unknown => VideoId::default(),
-        })
     }
 }
 
-/// The fence: moves the checkpoint if it is where the batch begins. Locks it until the transaction ends.
-async fn advance(tx: &mut PgConnection, epoch: Epoch, batch: &Batch) -> Result<bool, Unapplied> {
+/// Applies the events to rows that stand right before them.
+pub(crate) async fn apply_events<R: Rows>(
+    tx: &mut PgConnection,
+    events: &[Recorded],
+    care: Care,
+) -> Result<(), Unapplied> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut news = BTreeSet::new();
+    // Read each time: somebody may have tried a video again meanwhile.
+    let stopped = sqlx::query_scalar!("select video from stopped_videos")
+        .fetch_all(&mut *tx)
+        .await?;
+    let mut stopped: HashSet<VideoId> = stopped.into_iter().map(VideoId).collect();
+    for recorded in events.iter().filter(|r| R::concerns(&r.type_name)) {
+        let video = video_of::<R>(tx, recorded).await?;
+        if stopped.contains(&video) {
+            continue;
+        }
+        let applied = match (&recorded.event, care) {
+            (Err(error), _) => Err(Unapplied::Unreadable(anyhow::anyhow!("{error}"))),
+            (Ok(event), Care::Little) => {
+                R::apply(tx, recorded, event, &mut news).await?;
+                Ok(())
+            }
+            (Ok(event), Care::Great) => {
+                apply_carefully::<R>(tx, recorded, event, &mut news).await?
+            }
+        };
+        if let Err(error) = applied {
+            stop(tx, R::NAME, video, recorded, &error).await?;
+            stopped.insert(video);
+        }
+    }
+    R::tidy(tx, events).await?;
+    notify(tx, R::CHANNEL, news).await
+}
+
+/// The inner result is the event's fault, the outer one the store's.
+async fn apply_carefully<R: Rows>(
+    tx: &mut PgConnection,
+    recorded: &Recorded,
+    event: &AnyEvent,
+    news: &mut BTreeSet<String>,
+) -> Result<Result<(), Unapplied>, Unapplied> {
+    let mut savepoint = tx.begin().await?;
+    match R::apply(&mut savepoint, recorded, event, news).await {
+        Ok(()) => {
+            savepoint.commit().await?;
+            Ok(Ok(()))
+        }
+        Err(Unapplied::Store(error)) if !is_about_the_event(&error) => Err(error.into()),
+        Err(error) => {
+            savepoint.rollback().await?;
+            Ok(Err(error))
+        }
+    }
+}
+
+async fn video_of<R: Rows>(tx: &mut PgConnection, recorded: &Recorded) -> sqlx::Result<VideoId> {
+    Ok(match subject(recorded) {
+        Subject::Video(video) => video,
+        // A job nobody knows stands for itself, so that it is stopped and seen at least.
+        Subject::Job(job) => R::video_of(tx, job).await?.unwrap_or(VideoId(job.0)),
+        Subject::Unknown => VideoId::default(),
+    })
+}
+
+/// The fence: moves the checkpoint if it is ours and where the batch begins. Locks it until the
+/// transaction ends.
+async fn advance(
+    tx: &mut PgConnection,
+    epoch: Epoch,
+    holder: Uuid,
+    batch: &Batch,
+) -> Result<bool, Unapplied> {
     let from = batch.from.map(i64::try_from).transpose()?;
     let to = batch.to.map(i64::try_from).transpose()?;
     let last_event = batch.last_event().map(i64::try_from).transpose()?;
     let moved = sqlx::query!(
-        "update checkpoint set commit = $1, caught_up = caught_up or $2, last_event = coalesce($5, last_event)
-         where epoch = $3 and commit is not distinct from $4",
+        "update checkpoint set commit = $1, caught_up = caught_up or $2,
+            last_event = coalesce($5, last_event), events = events + $7
+         where epoch = $3 and commit is not distinct from $4 and holder = $6",
         to,
         batch.caught_up,
         epoch.to_string(),
         from,
-        last_event
+        last_event,
+        holder,
+        batch.events.len() as i64
     )
     .execute(tx)
     .await?;
@@ -260,9 +299,8 @@ async fn stop(
         event.position = recorded.commit,
         event.type_name = recorded.type_name,
         error = %error,
-        "{name} stopped video {video}: an event cannot be applied; rebuild it with a program that can"
+        "{name} stopped video {video}: an event cannot be applied. With a program that can: kinolog projections retry {name} {video}"
     );
-    metrics::counter!("kinolog_projection_stopped_videos", "projection" => name).increment(1);
     sqlx::query!(
         "insert into stopped_videos (video, commit, type_name, error) values ($1, $2, $3, $4)
          on conflict do nothing",
@@ -330,7 +368,7 @@ pub(crate) fn pool(url: &str, schema: &str, connections_max: u32) -> anyhow::Res
 
 /// `None` where nothing was built yet.
 pub(crate) async fn checkpoint(pool: &PgPool) -> anyhow::Result<Option<Checkpoint>> {
-    let found = sqlx::query!("select epoch, commit, caught_up, last_event from checkpoint")
+    let found = sqlx::query!("select epoch, commit, caught_up, last_event, events from checkpoint")
         .fetch_optional(pool)
         .await;
     let row = match found {
@@ -344,17 +382,57 @@ pub(crate) async fn checkpoint(pool: &PgPool) -> anyhow::Result<Option<Checkpoin
         commit: row.commit.map(u64::try_from).transpose()?,
         caught_up: row.caught_up,
         last_event: row.last_event.map(u64::try_from).transpose()?,
+        events: row.events.try_into()?,
     }))
 }
 
-fn is_undefined_table(error: &sqlx::Error) -> bool {
+/// Videos that were stopped, in the order in which it happened. At most `limit`.
+pub(crate) async fn stopped(pool: &PgPool, limit: usize) -> anyhow::Result<Vec<Stopped>> {
+    let rows = sqlx::query!(
+        "select video, commit, type_name, error from stopped_videos order by commit, video limit $1",
+        limit as i64
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Stopped {
+                video: VideoId(row.video),
+                position: row.commit.try_into()?,
+                type_name: row.type_name,
+                error: row.error,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn stopped_count(pool: &PgPool) -> anyhow::Result<u64> {
+    let count = sqlx::query_scalar!(r#"select count(*) as "count!" from stopped_videos"#)
+        .fetch_one(pool)
+        .await?;
+    Ok(count.try_into()?)
+}
+
+pub(crate) fn is_undefined_table(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(|error| error.code())
         .is_some_and(|code| code == "42P01")
 }
 
+/// What the engine itself reads and writes with.
+pub(crate) fn engine(url: &str) -> anyhow::Result<PgPool> {
+    pool(url, ENGINE, ENGINE_CONNECTIONS_MAX)
+}
+
 pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
+    migrate_schema(
+        url,
+        ENGINE,
+        "create schema if not exists read_models",
+        &READ_MODELS,
+    )
+    .await?;
     migrate_schema(
         url,
         catalogue::SCHEMA,

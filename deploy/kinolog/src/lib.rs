@@ -11,6 +11,7 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod platform;
+pub mod read_models;
 mod retry;
 pub mod roles;
 pub mod tracing_setup;

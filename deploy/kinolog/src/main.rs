@@ -7,7 +7,7 @@ use kinolog::{
     config::Settings,
     demo, doctor,
     platform::{self, Platform},
-    roles, tracing_setup,
+    read_models, roles, tracing_setup,
     up::{self, Ports},
     upload, watch,
 };
@@ -50,6 +50,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Uploads a file, follows it until it is ready, and checks everything that can be played.
     Demo(demo::DemoArgs),
+    /// Shows how far each read model is and which videos it stopped.
+    Projections(read_models::ProjectionsArgs),
     /// Prints a token for a platform whose token secret this machine has.
     Token(TokenArgs),
     /// Prints all settings, secrets hidden.
@@ -164,6 +166,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Upload(args) => upload::run(&Platform::find(&data)?, args).await,
         Command::Watch(args) => watch::run(&Platform::find(&data)?, args).await,
         Command::Demo(args) => demo::run(&data, config, args).await,
+        Command::Projections(args) => {
+            let stores = read_models::Stores::find(&Settings::load(config)?, &data)?;
+            read_models::projections(&stores, args).await
+        }
         Command::Token(args) => {
             let settings = Settings::load(config)?.with_secrets_of(&data)?;
             println!(

@@ -79,6 +79,16 @@ impl Rows for Announcements {
         // Jobs are none of its concern.
         Ok(None)
     }
+
+    async fn forget(tx: &mut PgConnection, video: VideoId) -> Result<(), Unapplied> {
+        sqlx::query!("delete from subjects where video = $1", video.0)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query!("delete from announcements where video = $1", video.0)
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
 }
 
 /// What an event is to subscribers.
@@ -153,14 +163,7 @@ async fn remember(tx: &mut PgConnection, fact: &Event) -> Result<(), Unapplied> 
             .execute(tx)
             .await?;
         }
-        Happened::Deleted { .. } => {
-            sqlx::query!("delete from subjects where video = $1", fact.video.0)
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query!("delete from announcements where video = $1", fact.video.0)
-                .execute(tx)
-                .await?;
-        }
+        Happened::Deleted { .. } => Announcements::forget(tx, fact.video).await?,
         Happened::UploadCompleted { .. }
         | Happened::UploadRejected { .. }
         | Happened::UploadExpired {}

@@ -64,6 +64,14 @@ impl Rows for Catalogue {
             .await?;
         Ok(video.map(VideoId))
     }
+
+    async fn forget(tx: &mut PgConnection, video: VideoId) -> Result<(), Unapplied> {
+        jobs::delete_all(tx, video).await?;
+        sqlx::query!("delete from videos where id = $1", video.0)
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
 }
 
 /// Whether the video changed as its viewers see it.
@@ -279,10 +287,7 @@ async fn fail(
 
 /// Leaves the id behind, and nothing that anybody said or made.
 async fn delete(tx: &mut PgConnection, fact: &Event) -> Result<(), Unapplied> {
-    jobs::delete_all(tx, fact.video).await?;
-    sqlx::query!("delete from videos where id = $1", fact.video.0)
-        .execute(&mut *tx)
-        .await?;
+    Catalogue::forget(tx, fact.video).await?;
     let nothing = New {
         video: fact.video,
         owner: &fact.owner,

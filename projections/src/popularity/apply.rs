@@ -1,14 +1,16 @@
 //! How views are counted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::Context;
 use domain::{fact::AnyEvent, id::VideoId, video, views};
 use eventlog::{Epoch, Recorded};
 use redis::{AsyncCommands, Script, aio::ConnectionManager};
+use uuid::Uuid;
 
 use super::{HOUR_MS, PREFIX, WINDOW_HOURS, checkpoint, connection, key};
 use crate::{
+    overview::Stopped,
     runner::{Applied, Batch, Projection, Subject, subject},
     store::Checkpoint,
 };
@@ -20,6 +22,8 @@ const SESSIONS_KEPT_SECONDS: u32 = 4 * 24 * 60 * 60;
 pub(crate) struct Popularity {
     redis: ConnectionManager,
     script: Script,
+    /// What the checkpoint knows us by.
+    holder: Uuid,
 }
 
 impl Popularity {
@@ -27,6 +31,7 @@ impl Popularity {
         Ok(Self {
             redis: connection(url)?,
             script: Script::new(include_str!("apply.lua")),
+            holder: Uuid::new_v4(),
         })
     }
 }
@@ -41,7 +46,12 @@ impl Projection for Popularity {
             .hset_nx(key("checkpoint"), "epoch", epoch.to_string())
             .await?;
         let checkpoint = checkpoint(&mut self.redis).await?;
-        checkpoint.context("the checkpoint is gone again")
+        let checkpoint = checkpoint.context("the checkpoint is gone again")?;
+        if checkpoint.epoch == epoch.to_string() {
+            let holder = self.holder.to_string();
+            let _: () = self.redis.hset(key("checkpoint"), "holder", holder).await?;
+        }
+        Ok(checkpoint)
     }
 
     async fn checkpoint(&mut self) -> anyhow::Result<Option<Checkpoint>> {
@@ -49,6 +59,30 @@ impl Projection for Popularity {
     }
 
     async fn apply(&mut self, epoch: Epoch, batch: &Batch) -> anyhow::Result<Applied> {
+        let mut stopped = HashSet::new();
+        let mut changes = vec![];
+        for recorded in &batch.events {
+            let Some(change) = change(recorded) else {
+                continue;
+            };
+            if let Change::Stop(why) = &change
+                && stopped.insert(why.video)
+            {
+                log_stop(why);
+            }
+            changes.push(change);
+        }
+        self.send(epoch, batch, changes).await
+    }
+}
+
+impl Popularity {
+    async fn send(
+        &mut self,
+        epoch: Epoch,
+        batch: &Batch,
+        changes: Vec<Change>,
+    ) -> anyhow::Result<Applied> {
         let mut call = self.script.prepare_invoke();
         for name in ["checkpoint", "views", "hours", "deleted", "stopped"] {
             call.key(key(name));
@@ -61,24 +95,43 @@ impl Projection for Popularity {
             .arg(u8::from(batch.caught_up))
             .arg(WINDOW_HOURS)
             .arg(SESSIONS_KEPT_SECONDS)
-            .arg(position(batch.last_event()));
-        let mut stopped = HashSet::new();
-        for recorded in &batch.events {
-            let Some(change) = change(recorded) else {
-                continue;
-            };
-            if let Change::Stop { video, reason } = &change
-                && stopped.insert(*video)
-            {
-                log_stop(*video, recorded, reason);
-            }
-            change.add_to(&mut call);
+            .arg(position(batch.last_event()))
+            .arg(self.holder.to_string())
+            .arg(batch.events.len());
+        for change in changes {
+            change.add_to(&mut call)?;
         }
         let applied: u8 = call.invoke_async(&mut self.redis).await?;
         Ok(match applied {
             1 => Applied::Yes,
             _ => Applied::Fenced,
         })
+    }
+
+    /// Counts the views of `video` again, from `events`, which are all up to where the store stands.
+    /// Fenced when it does not stand there any more.
+    pub(crate) async fn count_again(
+        &mut self,
+        epoch: Epoch,
+        at: Option<u64>,
+        video: VideoId,
+        events: &[Recorded],
+    ) -> anyhow::Result<Applied> {
+        let again: Vec<Change> = events.iter().filter_map(change).collect();
+        let days: BTreeSet<&String> = again.iter().filter_map(Change::day).collect();
+        let mut changes = vec![Change::Forget { video }];
+        changes.extend(days.into_iter().map(|day| Change::ForgetDay {
+            video,
+            day: day.clone(),
+        }));
+        changes.extend(again);
+        // It moves nothing: nothing new was read.
+        let nowhere = Batch {
+            from: at,
+            to: at,
+            ..Batch::default()
+        };
+        self.send(epoch, &nowhere, changes).await
     }
 }
 
@@ -92,9 +145,13 @@ enum Change {
     Delete {
         video: VideoId,
     },
-    Stop {
+    Stop(Stopped),
+    Forget {
         video: VideoId,
-        reason: String,
+    },
+    ForgetDay {
+        video: VideoId,
+        day: String,
     },
 }
 
@@ -139,56 +196,56 @@ fn change(recorded: &Recorded) -> Option<Change> {
                 Subject::Job(job) => VideoId(job.0),
                 Subject::Unknown => VideoId::default(),
             };
-            Some(Change::Stop {
+            Some(Change::Stop(Stopped {
                 video,
-                reason: format!("at {}: {error}", recorded.commit),
-            })
+                position: recorded.commit,
+                type_name: recorded.type_name.clone(),
+                error: error.to_string(),
+            }))
         }
     }
 }
 
 impl Change {
-    fn add_to(&self, call: &mut redis::ScriptInvocation<'_>) {
+    fn day(&self) -> Option<&String> {
+        match self {
+            Self::View { day, .. } | Self::ForgetDay { day, .. } => Some(day),
+            Self::Delete { .. } | Self::Stop(_) | Self::Forget { .. } => None,
+        }
+    }
+
+    fn add_to(&self, call: &mut redis::ScriptInvocation<'_>) -> anyhow::Result<()> {
+        let mut add = |what: &str, video: &VideoId, day: &str, hour: &str, detail: &str| {
+            call.arg(what)
+                .arg(video.to_string())
+                .arg(day)
+                .arg(hour)
+                .arg(detail);
+        };
         match self {
             Self::View {
                 video,
                 day,
                 hour,
                 id,
-            } => {
-                call.arg("view")
-                    .arg(video.to_string())
-                    .arg(day)
-                    .arg(*hour)
-                    .arg(id);
-            }
-            Self::Delete { video } => {
-                call.arg("delete")
-                    .arg(video.to_string())
-                    .arg("")
-                    .arg("")
-                    .arg("");
-            }
-            Self::Stop { video, reason } => {
-                call.arg("stop")
-                    .arg(video.to_string())
-                    .arg("")
-                    .arg("")
-                    .arg(reason);
-            }
+            } => add("view", video, day, &hour.to_string(), id),
+            Self::Delete { video } => add("delete", video, "", "", ""),
+            Self::Stop(why) => add("stop", &why.video, "", "", &serde_json::to_string(why)?),
+            Self::Forget { video } => add("forget", video, "", "", ""),
+            Self::ForgetDay { video, day } => add("forget day", video, day, "", ""),
         }
+        Ok(())
     }
 }
 
-fn log_stop(video: VideoId, recorded: &Recorded, reason: &str) {
+fn log_stop(why: &Stopped) {
+    let (name, video) = (super::NAME, why.video);
     tracing::error!(
-        projection = super::NAME,
+        projection = name,
         video.id = %video,
-        event.position = recorded.commit,
-        event.type_name = recorded.type_name,
-        error = reason,
-        "popularity stopped video {video}: an event cannot be applied; rebuild it with a program that can"
+        event.position = why.position,
+        event.type_name = why.type_name,
+        error = why.error,
+        "{name} stopped video {video}: an event cannot be applied. With a program that can: kinolog projections retry {name} {video}"
     );
-    metrics::counter!("kinolog_projection_stopped_videos", "projection" => super::NAME)
-        .increment(1);
 }

@@ -1,6 +1,8 @@
 //! The read models, driven by a real event store, on a real PostgreSQL and a real Redis.
 
+mod again;
 mod fence;
+mod lease;
 mod platform;
 mod reading;
 mod rebuild;

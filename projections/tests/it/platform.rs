@@ -61,6 +61,12 @@ impl Running {
         self.task.await.unwrap().unwrap();
     }
 
+    /// As if its process had been killed.
+    pub async fn abort(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+
     /// How it ended by itself.
     pub async fn ended(self) -> anyhow::Result<()> {
         tokio::time::timeout(PATIENCE, self.task)
