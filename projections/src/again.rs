@@ -17,8 +17,7 @@ use eventlog::{Epoch, Log, Recorded};
 use sqlx::PgPool;
 
 use crate::{
-    Config, announcements,
-    catalogue,
+    Config, announcements, catalogue,
     overview::Stopped,
     popularity::{self, Popularity},
     reader::{Model, Reader},
@@ -81,8 +80,8 @@ pub async fn again(
             }
             Model::Popularity => in_redis(config, log, epoch, video).await,
         };
-        let stopped =
-            stopped.with_context(|| format!("failed to try video {video} of {} again", model.name()))?;
+        let stopped = stopped
+            .with_context(|| format!("failed to try video {video} of {} again", model.name()))?;
         tried.push(Tried { video, stopped });
     }
     Ok(tried)

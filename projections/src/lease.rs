@@ -50,7 +50,7 @@ impl Lease {
                 Ok(true) => return,
                 Ok(false) => tokio::time::sleep(LOOK_EVERY).await,
                 // The first of all to come finds no table for it.
-                Err(error) if store::is_undefined_table(&error) => {
+                Err(error) if store::is_undefined(&error) => {
                     if let Err(error) = store::migrate(&self.url).await {
                         back_off.wait("prepare PostgreSQL", &error).await;
                     }
@@ -69,7 +69,9 @@ impl Lease {
                 Ok(true) => prolonged = Instant::now(),
                 Ok(false) => return,
                 Err(_) if prolonged.elapsed() > HELD => return,
-                Err(error) => tracing::debug!(%error, "failed to prolong the lease of {}", self.name),
+                Err(error) => {
+                    tracing::debug!(%error, "failed to prolong the lease of {}", self.name)
+                }
             }
         }
     }

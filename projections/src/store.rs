@@ -373,7 +373,7 @@ pub(crate) async fn checkpoint(pool: &PgPool) -> anyhow::Result<Option<Checkpoin
         .await;
     let row = match found {
         Ok(row) => row,
-        Err(error) if is_undefined_table(&error) => None,
+        Err(error) if is_undefined(&error) => None,
         Err(error) => return Err(error.into()),
     };
     let Some(row) = row else { return Ok(None) };
@@ -413,11 +413,12 @@ pub(crate) async fn stopped_count(pool: &PgPool) -> anyhow::Result<u64> {
     Ok(count.try_into()?)
 }
 
-pub(crate) fn is_undefined_table(error: &sqlx::Error) -> bool {
+/// No table of that name, or not with that column: its migrations are still to come.
+pub(crate) fn is_undefined(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(|error| error.code())
-        .is_some_and(|code| code == "42P01")
+        .is_some_and(|code| code == "42P01" || code == "42703")
 }
 
 /// What the engine itself reads and writes with.

@@ -52,7 +52,11 @@ pub struct Stores {
 impl Stores {
     /// Those that the settings name, or else those of the platform on `data`.
     pub fn find(settings: &Settings, data: &Path) -> anyhow::Result<Self> {
-        let named = [&settings.eventstore, &settings.postgres.0, &settings.redis.0];
+        let named = [
+            &settings.eventstore,
+            &settings.postgres.0,
+            &settings.redis.0,
+        ];
         let [eventstore, postgres_url, redis_url] = match named.iter().all(|it| it.is_empty()) {
             false => {
                 settings.need(&["eventstore", "postgres", "redis"])?;
@@ -106,8 +110,7 @@ async fn show(stores: &Stores, json: bool) -> anyhow::Result<()> {
     for (before, overview) in before.into_iter().zip(look(stores).await?) {
         let line = Line {
             // Of what was rebuilt meanwhile nothing can be said.
-            events_per_second: overview.events.saturating_sub(before.events)
-                / MEASURED.as_secs(),
+            events_per_second: overview.events.saturating_sub(before.events) / MEASURED.as_secs(),
             overview,
         };
         match json {

@@ -17,7 +17,10 @@ use crate::{packages, programs, root, services::Services};
 /// conductor is first: `projections` reads what it shows of its queues.
 const CRATES: [(&str, &[&str]); 2] = [
     ("conductor", &["conductor"]),
-    ("projections", &["catalogue", "announcements", "read_models"]),
+    (
+        "projections",
+        &["catalogue", "announcements", "read_models"],
+    ),
 ];
 
 /// Whether the committed descriptions are up to date.

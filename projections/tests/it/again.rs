@@ -60,7 +60,11 @@ async fn a_video_tried_again_is_as_if_it_had_never_been_stopped() {
     let last = platform.view(stopped.id, "two", DAWN_MS).await;
     platform.reach(last).await;
     for model in Model::ALL {
-        assert_eq!(stopped_by(&platform, model).await, [stopped.id], "{model:?}");
+        assert_eq!(
+            stopped_by(&platform, model).await,
+            [stopped.id],
+            "{model:?}"
+        );
     }
 
     platform.make_ready(&other).await;
@@ -82,7 +86,9 @@ async fn a_video_tried_again_is_as_if_it_had_never_been_stopped() {
     let last = platform.view(stopped.id, "three", DAWN_MS).await;
     platform.reach(last).await;
     projecting.stop().await;
-    let video = catalogue::video(&platform.reader, stopped.id).await.unwrap();
+    let video = catalogue::video(&platform.reader, stopped.id)
+        .await
+        .unwrap();
     assert_eq!(video.unwrap().details.title, "goes on");
     let views = popularity::views(&platform.reader, &[stopped.id]).await;
     assert_eq!(views.unwrap(), [3]);
@@ -110,7 +116,12 @@ async fn what_still_cannot_be_applied_stops_the_video_again() {
     assert_same(&dump(&platform).await, &before);
 
     let unknown = story(2, "never stopped").id;
-    let refusal = again::again(&platform.config, &platform.log, Model::Catalogue, Some(unknown));
+    let refusal = again::again(
+        &platform.config,
+        &platform.log,
+        Model::Catalogue,
+        Some(unknown),
+    );
     let refusal = refusal.await.unwrap_err();
     assert!(refusal.to_string().contains("did not stop"), "{refusal:#}");
     platform.stop().await;
