@@ -29,6 +29,10 @@ const EVERY: u32 = 3;
 const POINTS_MAX: f64 = 0.5;
 const BITRATE_PERCENT_MAX: f64 = 2.0;
 
+/// What both sides of a comparison are taken to be.
+const COLOURS: &str =
+    "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
+
 /// Downloads our renditions with a picture, as files.
 pub async fn download(platform: &Platform, job: &Job, folder: &Path) -> anyhow::Result<()> {
     let query = "query($id: ID!) { video(id: $id) { playback { hls } } }";
@@ -191,10 +195,12 @@ fn score(
     let log = file.with_extension("json");
     let threads = std::thread::available_parallelism()?;
     let size = format!("{}:{}", video.display_width, video.display_height);
-    let numbered = format!("setpts=N*{}/({}*TB)", picture.rate.den, picture.rate.num);
     // By number: a container that rounds times would pair pictures with their neighbours.
+    let numbered = format!("setpts=N*{}/({}*TB)", picture.rate.den, picture.rate.num);
+    // As they are: of two that say different things of their colours, ffmpeg converts one.
     let graph = format!(
-        "[0:v]{numbered},scale={size}:flags=bicubic[ours];[1:v]{},{numbered}[source];\
+        "[0:v]{COLOURS},{numbered},scale={size}:flags=bicubic[ours];\
+         [1:v]{COLOURS},{},{numbered}[source];\
          [ours][source]libvmaf=n_threads={threads}:n_subsample={EVERY}:log_fmt=json:log_path={}",
         at_rate(picture),
         log.display()
