@@ -28,7 +28,7 @@ const LARGE_LOOK_AHEAD: u32 = 5;
 /// How full a player's buffer is taken to be where a chunk begins in the middle of a film. Encoders
 /// begin with 0.9, and leave it emptier: what is between is spent as bits, up to 5 % of a film in
 /// chunks of 8 s. With as little as they leave, the first pictures of a chunk would show it.
-const LATER_BUFFER: f64 = 0.83;
+const LATER_BUFFER: f64 = 0.81;
 
 /// How many pictures the encoder may decode before it shows the first, with the references
 /// among B-frames that the preset below asks for.
