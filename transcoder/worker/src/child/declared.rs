@@ -8,6 +8,7 @@
 
 mod ebml;
 mod riff;
+mod transport;
 
 use bytes::Bytes;
 
@@ -41,6 +42,7 @@ pub(crate) fn check(link: &SourceLink, container: &str) -> Result<Option<Movie>,
         | "audio/webm"
         | "video/x-matroska-3d" => ebml::check(link).map(|()| None),
         "video/x-msvideo" | "audio/x-wav" => riff::check(link).map(|()| None),
+        "video/mpegts" => transport::check(link).map(|()| None),
         _ => Ok(None),
     }
 }

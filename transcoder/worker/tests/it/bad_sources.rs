@@ -59,6 +59,25 @@ fn durations(failure: &FailRequest) -> (f64, f64) {
     (declared.parse().unwrap(), found.parse().unwrap())
 }
 
+/// Its demuxer would play it at twice its speed, and find that it lacks its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transport_stream_that_seldom_tells_the_time_is_refused() {
+    let stream = |rate: &str| {
+        film(&format!(
+            "videotestsrc num-buffers=20 ! video/x-raw,width=160,height=90,framerate={rate} ! \
+             x264enc ! mpegtsmux ! filesink name=out"
+        ))
+    };
+    let failure = refused(stream("1/1")).await;
+    assert_eq!(failure.code, Code::SourceUnsupported.as_str());
+    assert!(
+        failure.message.contains("1.0 s apart"),
+        "{}",
+        failure.message
+    );
+    Run::begin(probe(), stream("4/1")).await.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_that_claims_ten_hours_is_refused() {
     let mut bytes = mp4(&pictures(60, 160, 90, "30/1")).to_vec();
