@@ -30,8 +30,7 @@ const POINTS_MAX: f64 = 0.5;
 const BITRATE_PERCENT_MAX: f64 = 2.0;
 
 /// What both sides of a comparison are taken to be.
-const COLOURS: &str =
-    "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
+const COLOURS: &str = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
 
 /// Downloads our renditions with a picture, as files.
 pub async fn download(platform: &Platform, job: &Job, folder: &Path) -> anyhow::Result<()> {
