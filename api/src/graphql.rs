@@ -8,6 +8,7 @@
 pub(crate) mod connection;
 pub(crate) mod http;
 mod limits;
+mod list;
 pub(crate) mod loader;
 mod mutation;
 mod nulls;

@@ -17,7 +17,7 @@ pub const SECRET_BYTES_MIN: usize = 32;
 /// The longest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 4 * 1024;
 /// The longest subject.
-const SUBJECT_BYTES_MAX: usize = 255;
+pub(crate) const SUBJECT_BYTES_MAX: usize = 255;
 /// How far clocks may be apart.
 const LEEWAY_SECONDS: u64 = 2;
 

@@ -103,7 +103,7 @@ async fn in_postgres<R: Rows>(
         "the read model belongs to another log"
     );
     let up_to = at.commit.map(u64::try_from).transpose()?;
-    let events = events_of(log, video, up_to, false).await?;
+    let events = events_of(log, video, up_to, R::concerns("views.")).await?;
     R::forget(&mut tx, video).await?;
     sqlx::query!("delete from stopped_videos where video = $1", video.0)
         .execute(&mut *tx)

@@ -20,8 +20,13 @@ use crate::reader::Reader;
 
 mod apply;
 mod jobs;
+pub mod list;
 mod retry;
 mod rows;
+mod views;
+
+#[cfg(test)]
+mod list_tests;
 
 pub(crate) use apply::Catalogue;
 
@@ -143,35 +148,11 @@ pub struct Playback {
     pub replaced: Vec<Published>,
 }
 
-/// Which videos a list shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Filter {
-    /// Public and playable.
-    Public,
-    /// All of one owner's.
-    OwnedBy(Owner),
-}
-
-/// A place in a list of videos, newest first.
+/// A place among the open uploads, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     pub created_ms: i64,
     pub id: VideoId,
-}
-
-impl Cursor {
-    pub fn of(video: &Video) -> Self {
-        Self {
-            created_ms: video.created_ms,
-            id: video.id,
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    pub videos: Vec<Video>,
-    pub has_next: bool,
 }
 
 /// An upload that nobody has completed yet.
@@ -223,57 +204,6 @@ pub async fn videos_by_ids(reader: &Reader, ids: &[VideoId]) -> anyhow::Result<V
     .fetch_all(&reader.catalogue)
     .await?;
     rows.into_iter().map(Video::try_from).collect()
-}
-
-/// Videos newest first, after `after`. At most [`PAGE_MAX`].
-pub async fn page(
-    reader: &Reader,
-    filter: &Filter,
-    after: Option<Cursor>,
-    first: usize,
-) -> anyhow::Result<Page> {
-    let first = first.min(PAGE_MAX);
-    let one_more = first as i64 + 1;
-    let after = after.unwrap_or(Cursor {
-        created_ms: i64::MAX,
-        id: VideoId(Uuid::max()),
-    });
-    let rows = match filter {
-        Filter::Public => {
-            sqlx::query_as!(
-                rows::VideoRow,
-                "select * from videos
-                 where visibility = 'public' and playable and (created_ms, id) < ($1, $2)
-                 order by created_ms desc, id desc limit $3",
-                after.created_ms,
-                after.id.0,
-                one_more
-            )
-            .fetch_all(&reader.catalogue)
-            .await?
-        }
-        Filter::OwnedBy(owner) => {
-            sqlx::query_as!(
-                rows::VideoRow,
-                "select * from videos
-                 where owner = $1 and status <> 'deleted' and (created_ms, id) < ($2, $3)
-                 order by created_ms desc, id desc limit $4",
-                owner.0,
-                after.created_ms,
-                after.id.0,
-                one_more
-            )
-            .fetch_all(&reader.catalogue)
-            .await?
-        }
-    };
-    let has_next = rows.len() > first;
-    let videos = rows
-        .into_iter()
-        .take(first)
-        .map(Video::try_from)
-        .collect::<Result<_, _>>()?;
-    Ok(Page { videos, has_next })
 }
 
 /// The renditions of all of `jobs`, each job's in the order of its ladder.

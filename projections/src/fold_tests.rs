@@ -55,7 +55,8 @@ async fn compare(url: &str, mut life: Life, batch_events: usize) {
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::query(
         "truncate catalogue_g1.checkpoint, catalogue_g1.videos, catalogue_g1.jobs, catalogue_g1.tasks,
-            catalogue_g1.attempts, catalogue_g1.renditions, catalogue_g1.segments",
+            catalogue_g1.attempts, catalogue_g1.renditions, catalogue_g1.segments,
+            catalogue_g1.video_views, catalogue_g1.view_sessions",
     )
     .execute(&mut connection)
     .await

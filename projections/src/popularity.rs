@@ -35,11 +35,16 @@ pub const NAME: &str = "popularity";
 
 pub(crate) const PREFIX: &str = "{kinolog:popularity:0}:";
 
-/// After so long a view weighs half in what is trending.
-pub const HALF_LIFE_HOURS: f64 = 24.0;
+/// Views are counted by the hour, and forgotten after so many: the longest window.
+pub const HOURS_KEPT: i64 = 7 * 24;
 
-/// Older views do not count for what is trending.
-pub const WINDOW_HOURS: i64 = 7 * 24;
+/// How far back views count for what is trending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    Hour,
+    Day,
+    Week,
+}
 
 /// How many videos of one hour can be trending.
 const CANDIDATES_PER_HOUR_MAX: isize = 200;
@@ -111,12 +116,37 @@ pub async fn views(reader: &Reader, videos: &[VideoId]) -> anyhow::Result<Vec<u6
     Ok(views.into_iter().map(Option::unwrap_or_default).collect())
 }
 
-/// Public, playable videos by how much they are viewed lately, most first:
-/// the sum over the last week's hours of `views × 0.5 ^ (age in hours / 24)`.
-pub async fn trending(reader: &Reader, now_ms: i64, first: usize) -> anyhow::Result<Vec<Video>> {
+impl Window {
+    /// How much a view weighs that is this many whole hours old: half as much for every seventh of
+    /// the window. Of the last hour's window, the part of the hour before that is still in it, as if
+    /// views came evenly.
+    fn weights(self, now_ms: i64) -> Vec<f64> {
+        let hours = match self {
+            Self::Hour => {
+                let into_hour = now_ms.rem_euclid(HOUR_MS) as f64 / HOUR_MS as f64;
+                return vec![1.0, 1.0 - into_hour];
+            }
+            Self::Day => 24,
+            Self::Week => HOURS_KEPT,
+        };
+        let half_life = hours as f64 / 7.0;
+        (0..hours)
+            .map(|age| 0.5_f64.powf(age as f64 / half_life))
+            .collect()
+    }
+}
+
+/// Public, playable videos by how much they are viewed lately, most first.
+pub async fn trending(
+    reader: &Reader,
+    window: Window,
+    now_ms: i64,
+    first: usize,
+) -> anyhow::Result<Vec<Video>> {
     let this_hour = now_ms.div_euclid(HOUR_MS);
+    let weights = window.weights(now_ms);
     let mut pipe = redis::pipe();
-    for age in 0..WINDOW_HOURS {
+    for age in 0..weights.len() as i64 {
         pipe.zrevrange_withscores(
             key(format_args!("hour:{}", this_hour - age)),
             0,
@@ -124,7 +154,7 @@ pub async fn trending(reader: &Reader, now_ms: i64, first: usize) -> anyhow::Res
         );
     }
     let hours: Vec<Vec<(String, f64)>> = pipe.query_async(&mut reader.redis.clone()).await?;
-    let ranked = ranked(hours);
+    let ranked = ranked(hours, &weights);
     let mut trending = vec![];
     for candidates in ranked.chunks(catalogue::PAGE_MAX) {
         let mut found = catalogue::videos_by_ids(reader, candidates).await?;
@@ -141,18 +171,17 @@ pub async fn trending(reader: &Reader, now_ms: i64, first: usize) -> anyhow::Res
     Ok(trending)
 }
 
-/// Videos by their decayed views. `hours[age]` is what was viewed that many hours ago.
-fn ranked(hours: Vec<Vec<(String, f64)>>) -> Vec<VideoId> {
-    let mut weights = HashMap::<VideoId, f64>::new();
-    for (age, hour) in hours.into_iter().enumerate() {
-        let weight = 0.5_f64.powf(age as f64 / HALF_LIFE_HOURS);
+/// Videos by their weighted views. `hours[age]` is what was viewed that many hours ago.
+fn ranked(hours: Vec<Vec<(String, f64)>>, weights: &[f64]) -> Vec<VideoId> {
+    let mut sums = HashMap::<VideoId, f64>::new();
+    for (hour, weight) in hours.into_iter().zip(weights) {
         for (video, views) in hour {
             if let Ok(video) = video.parse() {
-                *weights.entry(video).or_default() += views * weight;
+                *sums.entry(video).or_default() += views * weight;
             }
         }
     }
-    let mut ranked: Vec<(VideoId, f64)> = weights.into_iter().collect();
+    let mut ranked: Vec<(VideoId, f64)> = sums.into_iter().collect();
     // The id decides between equals, so that every reader sees the same order.
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     ranked.into_iter().map(|(video, _)| video).collect()
@@ -162,17 +191,30 @@ fn ranked(hours: Vec<Vec<(String, f64)>>) -> Vec<VideoId> {
 mod tests {
     use super::*;
 
+    const OLD: VideoId = VideoId(uuid::Uuid::from_u128(1));
+    const NEW: VideoId = VideoId(uuid::Uuid::from_u128(2));
+
+    /// What is first: so many views so many hours ago, or so many now.
+    fn first(window: Window, now_ms: i64, old: (usize, f64), new: f64) -> VideoId {
+        let weights = window.weights(now_ms);
+        let mut hours = vec![vec![]; weights.len()];
+        hours[0] = vec![(NEW.to_string(), new)];
+        hours[old.0].push((OLD.to_string(), old.1));
+        ranked(hours, &weights)[0]
+    }
+
     #[test]
-    fn a_view_weighs_half_after_a_day() {
-        let (old, new) = (
-            VideoId(uuid::Uuid::from_u128(1)),
-            VideoId(uuid::Uuid::from_u128(2)),
-        );
-        let mut hours = vec![vec![]; 25];
-        hours[24] = vec![(old.to_string(), 3.0)];
-        hours[0] = vec![(new.to_string(), 2.0)];
-        assert_eq!(ranked(hours.clone()), [new, old]);
-        hours[24] = vec![(old.to_string(), 5.0)];
-        assert_eq!(ranked(hours), [old, new]);
+    fn a_view_weighs_half_after_a_seventh_of_the_window() {
+        assert_eq!(first(Window::Week, 0, (24, 3.0), 2.0), NEW);
+        assert_eq!(first(Window::Week, 0, (24, 5.0), 2.0), OLD);
+        assert_eq!(first(Window::Day, 0, (4, 4.0), 2.0), NEW);
+        assert_eq!(first(Window::Day, 0, (3, 4.0), 2.0), OLD);
+    }
+
+    #[test]
+    fn of_the_hour_before_counts_what_is_still_in_the_last_sixty_minutes() {
+        let quarter_past = HOUR_MS * 7 + HOUR_MS / 4;
+        assert_eq!(first(Window::Hour, quarter_past, (1, 8.0), 5.0), OLD);
+        assert_eq!(first(Window::Hour, quarter_past, (1, 8.0), 7.0), NEW);
     }
 }

@@ -23,6 +23,9 @@ use crate::{
 /// Connections for the queries of one process, per read model.
 const CONNECTIONS_MAX: u32 = 8;
 
+/// Connections for lists.
+const LISTS_MAX: u32 = 4;
+
 /// How often a wait looks by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -46,6 +49,8 @@ pub enum Wake {
 #[derive(Clone)]
 pub struct Reader {
     pub(crate) catalogue: PgPool,
+    /// For queries whose plan depends on what is asked.
+    pub(crate) lists: PgPool,
     pub(crate) announcements: PgPool,
     pub(crate) redis: redis::aio::ConnectionManager,
     wakes: broadcast::Sender<Wake>,
@@ -89,6 +94,7 @@ impl Reader {
     pub fn new(postgres_url: &str, redis_url: &str) -> anyhow::Result<Self> {
         Ok(Self {
             catalogue: store::pool(postgres_url, catalogue::SCHEMA, CONNECTIONS_MAX)?,
+            lists: store::pool_that_plans(postgres_url, catalogue::SCHEMA, LISTS_MAX)?,
             announcements: store::pool(postgres_url, announcements::SCHEMA, CONNECTIONS_MAX)?,
             redis: popularity::connection(redis_url)?,
             wakes: broadcast::channel(WAKES_MAX).0,

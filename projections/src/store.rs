@@ -351,19 +351,32 @@ fn is_about_the_event(error: &sqlx::Error) -> bool {
 
 /// Connects when it is first used.
 pub(crate) fn pool(url: &str, schema: &str, connections_max: u32) -> anyhow::Result<PgPool> {
+    Ok(lazy(options(url, schema)?, connections_max))
+}
+
+/// The same, for queries that are planned each time anew, knowing what is asked.
+pub(crate) fn pool_that_plans(url: &str, schema: &str, max: u32) -> anyhow::Result<PgPool> {
+    let options = options(url, schema)?.options([("plan_cache_mode", "force_custom_plan")]);
+    Ok(lazy(options, max))
+}
+
+fn options(url: &str, schema: &str) -> anyhow::Result<PgConnectOptions> {
     let options: PgConnectOptions = url.parse().context("failed to read the PostgreSQL URL")?;
-    let options = options.options([
+    Ok(options.options([
         ("search_path", schema),
         // A writer that is frozen in its transaction must not hold the checkpoint for ever.
         (
             "idle_in_transaction_session_timeout",
             IDLE_IN_TRANSACTION_MAX,
         ),
-    ]);
-    Ok(PgPoolOptions::new()
+    ]))
+}
+
+fn lazy(options: PgConnectOptions, connections_max: u32) -> PgPool {
+    PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options))
+        .connect_lazy_with(options)
 }
 
 /// `None` where nothing was built yet.

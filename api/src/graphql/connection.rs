@@ -2,8 +2,6 @@
 
 use async_graphql::SimpleObject;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::id::VideoId;
-use projections::catalogue::Cursor;
 
 use crate::{
     error::{ApiError, Code},
@@ -95,24 +93,6 @@ fn page(edges: Vec<(String, Video)>, has_next_page: bool) -> (Vec<VideoEdge>, Pa
         end_cursor: edges.last().map(|edge| edge.cursor.clone()),
     };
     (edges, page_info)
-}
-
-/// A cursor's text; clients send it back unchanged.
-pub(crate) fn cursor_text(cursor: Cursor) -> String {
-    let mut bytes = [0; 24];
-    bytes[..8].copy_from_slice(&cursor.created_ms.to_be_bytes());
-    bytes[8..].copy_from_slice(cursor.id.0.as_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-pub(crate) fn parse_cursor(text: &str) -> Result<Cursor, ApiError> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| no_cursor())?;
-    let bytes: [u8; 24] = bytes.try_into().map_err(|_| no_cursor())?;
-    let (created_ms, id) = bytes.split_at(8);
-    Ok(Cursor {
-        created_ms: i64::from_be_bytes(created_ms.try_into().map_err(|_| no_cursor())?),
-        id: VideoId(uuid::Uuid::from_slice(id).map_err(|_| no_cursor())?),
-    })
 }
 
 /// Hits are ordered by how well they fit; their place in that order is their cursor.

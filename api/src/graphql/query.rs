@@ -1,9 +1,12 @@
 //! Queries.
 
-use async_graphql::{Context, ID, Interface, Object, Result};
+use async_graphql::{Context, Enum, ID, Interface, Object, Result};
 use domain::id::VideoId;
 use projections::{
-    catalogue::{self, Cursor, Filter},
+    catalogue::{
+        self,
+        list::{self, List},
+    },
     popularity, queues, search,
 };
 
@@ -12,10 +15,8 @@ use crate::{
     error::{ApiError, Code, internal},
     graphql::{
         app,
-        connection::{
-            self, SearchConnection, VideoConnection, cursor_text, offset_text, parse_cursor,
-            parse_offset,
-        },
+        connection::{self, SearchConnection, VideoConnection, offset_text, parse_offset},
+        list::{VideoFilter, VideoOrder, cursor_text, filter, order, parse_cursor},
         queue::Queue,
         video::Video,
         viewer,
@@ -30,6 +31,18 @@ use crate::{
 #[graphql(field(name = "id", ty = "ID"))]
 pub(crate) enum Node {
     Video(Video),
+}
+
+/// How far back views count for what is trending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "projections::popularity::Window")]
+enum TrendingWindow {
+    /// The last sixty minutes.
+    Hour,
+    /// The last 24 hours; a view weighs half after 3.4 of them.
+    Day,
+    /// The last seven days; a view weighs half after one of them.
+    Week,
 }
 
 pub(crate) struct Query;
@@ -53,7 +66,8 @@ impl Query {
         Ok(find(app, viewer(ctx)?, &id).await?)
     }
 
-    /// Public, playable videos, newest first; or, with `mine`, all of one's own.
+    /// Public, playable videos; or, with `mine`, all of one's own. Newest first, unless ordered
+    /// otherwise.
     #[graphql(
         complexity = "position::cost(&min_position) + connection::cost(first, child_complexity)"
     )]
@@ -61,12 +75,16 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 100; 20 if not said.")] first: Option<i32>,
-        #[graphql(desc = "Go on after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Go on after this cursor, in the same order.")] after: Option<String>,
         #[graphql(
             default,
             desc = "One's own videos, whatever their visibility and status."
         )]
         mine: bool,
+        #[graphql(name = "filter", desc = "Only videos that fit all of this.")] asked: Option<
+            VideoFilter,
+        >,
+        order_by: Option<VideoOrder>,
         #[graphql(
             desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
         )]
@@ -74,20 +92,26 @@ impl Query {
     ) -> Result<Option<VideoConnection>> {
         let app = app(ctx)?;
         let first = connection::first(first)?;
-        let after = after.as_deref().map(parse_cursor).transpose()?;
-        let filter = if mine {
-            Filter::OwnedBy(viewer(ctx)?.with(Scope::VideosRead)?.owner.clone())
-        } else {
-            Filter::Public
+        let order = order(order_by);
+        let list = List {
+            scope: match mine {
+                true => list::Scope::OwnedBy(viewer(ctx)?.with(Scope::VideosRead)?.owner.clone()),
+                false => list::Scope::Public,
+            },
+            filter: filter(asked.unwrap_or_default())?,
+            order,
+            after: after
+                .map(|text| parse_cursor(order.by, &text))
+                .transpose()?,
         };
         position::wait(app, min_position.as_deref(), &[Waits::Catalogue]).await?;
-        let page = catalogue::page(&app.reader, &filter, after, first)
+        let page = list::page(&app.reader, &list, first)
             .await
             .map_err(internal("list videos"))?;
         let edges = page
             .videos
             .into_iter()
-            .map(|video| (cursor_text(Cursor::of(&video)), Video(video)))
+            .map(|(place, video)| (cursor_text(order.by, &place), Video(video)))
             .collect();
         Ok(Some(VideoConnection::new(edges, page.has_next)))
     }
@@ -134,9 +158,10 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 100; 20 if not said.")] first: Option<i32>,
+        #[graphql(default_with = "TrendingWindow::Week")] window: TrendingWindow,
     ) -> Result<Option<Vec<Video>>> {
         let first = connection::first(first)?;
-        let videos = popularity::trending(&app(ctx)?.reader, now_ms(), first)
+        let videos = popularity::trending(&app(ctx)?.reader, window.into(), now_ms(), first)
             .await
             .map_err(internal("read what is trending"))?;
         Ok(Some(videos.into_iter().map(Video).collect()))

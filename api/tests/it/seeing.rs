@@ -153,6 +153,63 @@ fn lists_are_read_page_by_page() {
 }
 
 #[test]
+fn lists_are_ordered_and_narrowed() {
+    test(async |platform| {
+        let mut commit = 0;
+        for title in ["b", "C", "a"] {
+            let life = Life::begin(platform, "seeing-lists", title, Visibility::Private).await;
+            commit = life.complete().await;
+        }
+        let own = person("seeing-lists");
+        let query = "query($after: String, $filter: VideoFilter, $by: VideoOrder, $at: String) {
+            videos(mine: true, first: 2, after: $after, filter: $filter, orderBy: $by, minPosition: $at) {
+                edges { node { title } } pageInfo { endCursor } } }";
+        let at = position(platform, commit).await;
+        let ask = async |mut variables: Value| {
+            variables["at"] = json!(at);
+            platform.ask(Some(&own), query, variables).await
+        };
+        let titles = |answer: &Value| -> Vec<String> {
+            let edges = answer["data"]["videos"]["edges"].as_array().unwrap();
+            let title = |edge: &Value| edge["node"]["title"].as_str().unwrap().to_owned();
+            edges.iter().map(title).collect()
+        };
+        let by_title = json!({"by": "TITLE"});
+        let first = ask(json!({"by": by_title})).await;
+        assert_eq!(titles(&first), ["a", "b"]);
+        let after = &first["data"]["videos"]["pageInfo"]["endCursor"];
+        let rest = ask(json!({"by": by_title, "after": after})).await;
+        assert_eq!(titles(&rest), ["C"]);
+        let last = ask(json!({"by": {"by": "TITLE", "direction": "DESC"}})).await;
+        assert_eq!(titles(&last), ["C", "b"]);
+        let none = ask(json!({"filter": {"status": ["READY"]}})).await;
+        assert!(titles(&none).is_empty());
+        let some =
+            ask(json!({"filter": {"status": ["PROCESSING"], "visibility": "PRIVATE"}})).await;
+        assert_eq!(titles(&some), ["a", "C"]);
+
+        for bad in [
+            json!({"after": after}),
+            json!({"by": {"by": "VIEWS"}, "after": after}),
+            json!({"filter": {"durationMs": {"from": 2, "below": 2}}}),
+            json!({"filter": {"tag": "x".repeat(51)}}),
+        ] {
+            assert_eq!(code(&ask(bad.clone()).await), "INVALID", "{bad}");
+        }
+        let everybody =
+            "{ videos(filter: {owner: \"seeing-lists\"}) { edges { node { title } } } }";
+        let answer = platform.ask(Some(&own), everybody, json!({})).await;
+        assert!(
+            titles(&answer).is_empty(),
+            "what is private is listed to nobody else's"
+        );
+        let windows = "{ hour: trending(window: HOUR) { id } day: trending(window: DAY) { id } }";
+        let answer = platform.ask(None, windows, json!({})).await;
+        assert_eq!(answer["errors"], Value::Null);
+    });
+}
+
+#[test]
 fn one_reads_ones_own_writes() {
     test(async |platform| {
         let life = Life::begin(platform, "seeing-own", "before", Visibility::Private).await;

@@ -10,7 +10,7 @@ use domain::{
 use eventlog::Recorded;
 use sqlx::PgConnection;
 
-use super::{jobs, retry};
+use super::{jobs, retry, views};
 use crate::{
     store::{Rows, Unapplied},
     words::status_word,
@@ -24,9 +24,8 @@ impl Rows for Catalogue {
     const CHANNEL: &'static str = super::CHANNEL;
     const REBUILD: &'static str = "drop schema catalogue_g1 cascade";
 
-    fn concerns(type_name: &str) -> bool {
-        // Views are counted elsewhere.
-        !type_name.starts_with("views.")
+    fn concerns(_: &str) -> bool {
+        true
     }
 
     async fn apply(
@@ -38,7 +37,7 @@ impl Rows for Catalogue {
         let (video, changed) = match event {
             AnyEvent::Video(fact) => (fact.video, apply_video(tx, recorded, fact).await?),
             AnyEvent::Job(fact) => (fact.video, jobs::apply(tx, recorded, fact).await?),
-            AnyEvent::Views(_) => return Ok(()),
+            AnyEvent::Views(fact) => return views::count(tx, fact).await,
         };
         if changed {
             let position = i64::try_from(recorded.commit)?;
@@ -54,8 +53,8 @@ impl Rows for Catalogue {
         Ok(())
     }
 
-    async fn tidy(_: &mut PgConnection, _: &[Recorded]) -> sqlx::Result<()> {
-        Ok(())
+    async fn tidy(tx: &mut PgConnection, events: &[Recorded]) -> sqlx::Result<()> {
+        views::tidy(tx, events).await
     }
 
     async fn video_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<Option<VideoId>> {
@@ -67,6 +66,7 @@ impl Rows for Catalogue {
 
     async fn forget(tx: &mut PgConnection, video: VideoId) -> Result<(), Unapplied> {
         jobs::delete_all(tx, video).await?;
+        views::delete(tx, video).await?;
         sqlx::query!("delete from videos where id = $1", video.0)
             .execute(tx)
             .await?;
@@ -99,6 +99,7 @@ async fn apply_video(
                 created_ms: fact.at_ms,
             };
             insert(tx, row).await?;
+            views::begin(tx, fact).await?;
         }
         Kind::UploadCompleted { .. } | Kind::ProcessingRetried { .. } => {
             begin_job(tx, recorded, fact).await?;

@@ -8,7 +8,7 @@ use eventlog::{Epoch, Recorded};
 use redis::{AsyncCommands, Script, aio::ConnectionManager};
 use uuid::Uuid;
 
-use super::{HOUR_MS, PREFIX, WINDOW_HOURS, checkpoint, connection, key};
+use super::{HOUR_MS, HOURS_KEPT, PREFIX, checkpoint, connection, key};
 use crate::{
     overview::Stopped,
     runner::{Applied, Batch, Projection, Subject, subject},
@@ -93,7 +93,7 @@ impl Popularity {
             .arg(position(batch.from))
             .arg(position(batch.to))
             .arg(u8::from(batch.caught_up))
-            .arg(WINDOW_HOURS)
+            .arg(HOURS_KEPT)
             .arg(SESSIONS_KEPT_SECONDS)
             .arg(position(batch.last_event()))
             .arg(self.holder.to_string())

@@ -3,6 +3,7 @@
 mod again;
 mod fence;
 mod lease;
+mod lists;
 mod platform;
 mod reading;
 mod rebuild;

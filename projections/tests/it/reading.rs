@@ -9,12 +9,15 @@ use domain::{
 };
 use projections::{
     announcements::{self, Kind},
-    catalogue::{self, AttemptOutcome, Cursor, Failure, Filter},
-    popularity,
+    catalogue::{self, AttemptOutcome, Failure},
+    popularity::{self, Window},
     reader::{Model, Wake},
 };
 
-use crate::platform::{DAWN_MS, PATIENCE, PICTURE, Platform, story};
+use crate::{
+    lists,
+    platform::{DAWN_MS, PATIENCE, PICTURE, Platform, story},
+};
 
 #[tokio::test]
 async fn a_video_is_seen_through_its_life() {
@@ -182,9 +185,7 @@ async fn a_deleted_video_leaves_nothing_that_can_be_read() {
     let reader = &platform.reader;
     assert_eq!(catalogue::video(reader, story.id).await.unwrap(), None);
     assert_eq!(catalogue::playback(reader, story.id).await.unwrap(), None);
-    let all = Filter::OwnedBy(story.owner.clone());
-    let page = catalogue::page(reader, &all, None, 10).await.unwrap();
-    assert!(page.videos.is_empty());
+    assert!(lists::owned(reader, &story.owner.0).await.is_empty());
     assert!(
         catalogue::renditions(reader, &[job])
             .await
@@ -226,28 +227,12 @@ async fn a_list_is_read_page_by_page_and_shows_only_what_its_reader_may_see() {
     platform.project_up_to(last).await;
     let reader = &platform.reader;
 
-    let mut seen = vec![];
-    let mut after = None;
-    loop {
-        let page = catalogue::page(reader, &Filter::Public, after, 2)
-            .await
-            .unwrap();
-        seen.extend(page.videos.iter().map(|video| video.id));
-        after = page.videos.last().map(Cursor::of);
-        if !page.has_next {
-            break;
-        }
-    }
+    let seen = lists::public(reader).await;
     let expected: Vec<VideoId> = (1..=5).rev().map(|n| story(n, "").id).collect();
     assert_eq!(seen, expected, "newest first, each once");
 
-    let own = Filter::OwnedBy(Owner("ada".to_owned()));
-    let page = catalogue::page(reader, &own, None, 100).await.unwrap();
-    assert_eq!(page.videos.len(), 8);
-    assert!(!page.has_next);
-    let others = Filter::OwnedBy(Owner("bob".to_owned()));
-    let page = catalogue::page(reader, &others, None, 100).await.unwrap();
-    assert!(page.videos.is_empty());
+    assert_eq!(lists::owned(reader, "ada").await.len(), 8);
+    assert!(lists::owned(reader, "bob").await.is_empty());
 
     let private = catalogue::video(reader, private.id).await.unwrap().unwrap();
     assert!(!private.visible_to(None) && !private.visible_to(Some(&Owner("bob".to_owned()))));
@@ -342,7 +327,7 @@ async fn a_session_counts_once_a_day_and_newer_views_trend() {
         .await
         .unwrap();
     assert_eq!(views, [4, 2]);
-    let trending = popularity::trending(&platform.reader, now, 10)
+    let trending = popularity::trending(&platform.reader, Window::Week, now, 10)
         .await
         .unwrap();
     let trending: Vec<VideoId> = trending.iter().map(|video| video.id).collect();
