@@ -71,6 +71,10 @@ impl Query {
     #[graphql(
         complexity = "position::cost(&min_position) + connection::cost(first, child_complexity)"
     )]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is an argument of the query"
+    )]
     async fn videos(
         &self,
         ctx: &Context<'_>,
