@@ -52,11 +52,14 @@ pub async fn again(
     video: Option<VideoId>,
 ) -> anyhow::Result<Vec<Tried>> {
     let reader = Reader::new(&config.postgres_url, &config.redis_url)?;
+    reader.follow_swaps().await?;
     let epoch = log.epoch().await?;
     let stopped = match model {
-        Model::Catalogue => store::stopped(&reader.catalogue, VIDEOS_MAX).await?,
-        Model::Announcements => store::stopped(&reader.announcements, VIDEOS_MAX).await?,
-        Model::Popularity => popularity::stopped(&mut reader.redis.clone()).await?,
+        Model::Catalogue => store::stopped(&reader.catalogue(), VIDEOS_MAX).await?,
+        Model::Announcements => store::stopped(&reader.announcements(), VIDEOS_MAX).await?,
+        Model::Popularity => {
+            popularity::stopped(&mut reader.redis.clone(), reader.popularity()).await?
+        }
     };
     let mut videos: Vec<VideoId> = stopped.iter().map(|why| why.video).collect();
     videos.truncate(VIDEOS_MAX);
@@ -72,13 +75,13 @@ pub async fn again(
     for video in videos {
         let stopped = match model {
             Model::Catalogue => {
-                in_postgres::<catalogue::Catalogue>(&reader.catalogue, log, epoch, video).await
+                in_postgres::<catalogue::Catalogue>(&reader.catalogue(), log, epoch, video).await
             }
             Model::Announcements => {
-                let pool = &reader.announcements;
+                let pool = &reader.announcements();
                 in_postgres::<announcements::Announcements>(pool, log, epoch, video).await
             }
-            Model::Popularity => in_redis(config, log, epoch, video).await,
+            Model::Popularity => in_redis(&reader, config, log, epoch, video).await,
         };
         let stopped = stopped
             .with_context(|| format!("failed to try video {video} of {} again", model.name()))?;
@@ -127,13 +130,13 @@ async fn in_postgres<R: Rows>(
 
 /// Takes the counters over from their writer for a moment: it finds itself fenced, pauses and goes on.
 async fn in_redis(
+    reader: &Reader,
     config: &Config,
     log: &Log,
     epoch: Epoch,
     video: VideoId,
 ) -> anyhow::Result<Option<Stopped>> {
-    let reader = Reader::new(&config.postgres_url, &config.redis_url)?;
-    let mut popularity = Popularity::new(&config.redis_url)?;
+    let mut popularity = Popularity::open(config, reader.popularity())?;
     for _ in 0..FENCED_MAX {
         let at = popularity.prepare(epoch).await?;
         ensure!(
@@ -143,7 +146,8 @@ async fn in_redis(
         let events = events_of(log, video, at.commit, true).await?;
         let counted = popularity.count_again(epoch, at.commit, video, &events);
         if counted.await? == Applied::Yes {
-            let stopped = popularity::stopped(&mut reader.redis.clone()).await?;
+            let stopped =
+                popularity::stopped(&mut reader.redis.clone(), reader.popularity()).await?;
             return Ok(stopped.into_iter().find(|why| why.video == video));
         }
     }

@@ -22,7 +22,8 @@ pub(crate) use apply::Announcements;
 pub(crate) type Projection = crate::store::Postgres<Announcements>;
 
 pub const NAME: &str = "announcements";
-pub(crate) const SCHEMA: &str = "announcements_g1";
+/// Raised whenever the same events give other rows.
+pub(crate) const VERSION: i64 = 1;
 pub(crate) const CHANNEL: &str = "announcements";
 
 /// The most that one query returns.
@@ -82,7 +83,7 @@ pub async fn after(
         after,
         limit.min(PAGE_MAX) as i64
     )
-    .fetch_all(&reader.announcements)
+    .fetch_all(&reader.announcements())
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -117,7 +118,7 @@ pub async fn after(
 /// missed something: `CURSOR_EXPIRED`. `None`: nothing was let go yet.
 pub async fn pruned_to(reader: &Reader) -> anyhow::Result<Option<u64>> {
     let pruned_to = sqlx::query_scalar!("select pruned_to from horizon")
-        .fetch_one(&reader.announcements)
+        .fetch_one(&reader.announcements())
         .await?;
     Ok(pruned_to.map(u64::try_from).transpose()?)
 }
@@ -125,7 +126,7 @@ pub async fn pruned_to(reader: &Reader) -> anyhow::Result<Option<u64>> {
 /// The commit position of the newest announcement; a new subscriber without a cursor begins after it.
 pub async fn newest(reader: &Reader) -> anyhow::Result<Option<u64>> {
     let newest = sqlx::query_scalar!("select max(commit) from announcements")
-        .fetch_one(&reader.announcements)
+        .fetch_one(&reader.announcements())
         .await?;
     Ok(newest.map(u64::try_from).transpose()?)
 }

@@ -34,7 +34,8 @@ pub(crate) use apply::Catalogue;
 pub(crate) type Projection = crate::store::Postgres<Catalogue>;
 
 pub const NAME: &str = "catalogue";
-pub(crate) const SCHEMA: &str = "catalogue_g1";
+/// Raised whenever the same events give other rows. 2: it counts views.
+pub(crate) const VERSION: i64 = 2;
 pub(crate) const CHANNEL: &str = "catalogue";
 
 /// The most that any one query returns.
@@ -201,7 +202,7 @@ pub async fn videos_by_ids(reader: &Reader, ids: &[VideoId]) -> anyhow::Result<V
         "select * from videos where id = any($1) and status <> 'deleted'",
         &ids
     )
-    .fetch_all(&reader.catalogue)
+    .fetch_all(&reader.catalogue())
     .await?;
     rows.into_iter().map(Video::try_from).collect()
 }
@@ -214,7 +215,7 @@ pub async fn renditions(reader: &Reader, jobs: &[JobId]) -> anyhow::Result<Vec<R
         "select * from renditions where job = any($1) order by job, ordinal",
         &jobs
     )
-    .fetch_all(&reader.catalogue)
+    .fetch_all(&reader.catalogue())
     .await?;
     rows.into_iter().map(RenditionState::try_from).collect()
 }
@@ -223,7 +224,7 @@ pub async fn renditions(reader: &Reader, jobs: &[JobId]) -> anyhow::Result<Vec<R
 /// Whether the asker may is for the caller to say, and whether there is anything is `playable`.
 pub async fn playback(reader: &Reader, id: VideoId) -> anyhow::Result<Option<Playback>> {
     // One snapshot: a segment counted in the video must be in the list.
-    let mut tx = reader.catalogue.begin().await?;
+    let mut tx = reader.catalogue().begin().await?;
     sqlx::query!("set transaction isolation level repeatable read, read only")
         .execute(&mut *tx)
         .await?;
@@ -325,7 +326,7 @@ pub async fn open_uploads(
         after.id.0,
         limit.min(PAGE_MAX) as i64
     )
-    .fetch_all(&reader.catalogue)
+    .fetch_all(&reader.catalogue())
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -359,7 +360,7 @@ pub async fn histories(
         &videos,
         PAGE_MAX as i64
     )
-    .fetch_all(&reader.catalogue)
+    .fetch_all(&reader.catalogue())
     .await?;
     rows.into_iter()
         .map(|row| {

@@ -30,17 +30,9 @@ async fn a_batch_that_comes_twice_is_applied_once() {
         events: vec![requested(3, 1), viewed(5, 1, "one"), viewed(6, 1, "one")],
         caught_up: true,
     };
-    applied_once(
-        catalogue::Projection::new(&config.postgres_url).unwrap(),
-        &batch,
-    )
-    .await;
-    applied_once(
-        announcements::Projection::new(&config.postgres_url).unwrap(),
-        &batch,
-    )
-    .await;
-    applied_once(Popularity::new(&config.redis_url).unwrap(), &batch).await;
+    applied_once(catalogue::Projection::open(&config, 1).unwrap(), &batch).await;
+    applied_once(announcements::Projection::open(&config, 1).unwrap(), &batch).await;
+    applied_once(Popularity::open(&config, 1).unwrap(), &batch).await;
 
     // The session looked twice and counts once, whatever the log says.
     let views = popularity::views(&reader, &[video(1)]).await.unwrap();
@@ -69,13 +61,13 @@ async fn a_zombie_with_an_old_checkpoint_writes_nothing() {
     let (config, _redis) = config().await;
     let reader = Reader::new(&config.postgres_url, &config.redis_url).unwrap();
     zombie(
-        catalogue::Projection::new(&config.postgres_url).unwrap(),
-        catalogue::Projection::new(&config.postgres_url).unwrap(),
+        catalogue::Projection::open(&config, 1).unwrap(),
+        catalogue::Projection::open(&config, 1).unwrap(),
     )
     .await;
     zombie(
-        Popularity::new(&config.redis_url).unwrap(),
-        Popularity::new(&config.redis_url).unwrap(),
+        Popularity::open(&config, 1).unwrap(),
+        Popularity::open(&config, 1).unwrap(),
     )
     .await;
     let seen = catalogue::video(&reader, video(2)).await.unwrap();
@@ -119,13 +111,13 @@ async fn zombie<P: Projection>(mut zombie: P, mut alive: P) {
 async fn who_was_taken_over_writes_nothing_even_where_it_stands_right() {
     let (config, _redis) = config().await;
     taken_over(
-        catalogue::Projection::new(&config.postgres_url).unwrap(),
-        catalogue::Projection::new(&config.postgres_url).unwrap(),
+        catalogue::Projection::open(&config, 1).unwrap(),
+        catalogue::Projection::open(&config, 1).unwrap(),
     )
     .await;
     taken_over(
-        Popularity::new(&config.redis_url).unwrap(),
-        Popularity::new(&config.redis_url).unwrap(),
+        Popularity::open(&config, 1).unwrap(),
+        Popularity::open(&config, 1).unwrap(),
     )
     .await;
 }
@@ -169,7 +161,7 @@ async fn an_unreadable_view_stops_the_counting_of_its_video_only() {
         ],
         ..Batch::default()
     };
-    let mut popularity = Popularity::new(&config.redis_url).unwrap();
+    let mut popularity = Popularity::open(&config, 1).unwrap();
     popularity.prepare(EPOCH).await.unwrap();
     popularity.apply(EPOCH, &batch).await.unwrap();
     let views = popularity::views(&reader, &[video(1), video(2)])
@@ -184,6 +176,7 @@ async fn config() -> (Config, stores::Redis) {
         postgres_url: stores::database().await,
         redis_url: redis.url.clone(),
     };
+    crate::migrate(&config.postgres_url).await.unwrap();
     (config, redis)
 }
 

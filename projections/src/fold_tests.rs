@@ -18,7 +18,7 @@ use proptest::{collection::vec, prelude::*, test_runner::RngSeed};
 use sqlx::Connection;
 
 use crate::{
-    catalogue,
+    Config, catalogue,
     reader::Reader,
     runner::{Applied, Batch, Projection},
     stores,
@@ -50,7 +50,12 @@ fn the_tables_say_what_the_events_say() {
 }
 
 async fn compare(url: &str, mut life: Life, batch_events: usize) {
-    let mut projection = catalogue::Projection::new(url).unwrap();
+    let config = Config {
+        postgres_url: url.to_owned(),
+        redis_url: "redis://127.0.0.1:1".to_owned(),
+    };
+    crate::migrate(url).await.unwrap();
+    let mut projection = catalogue::Projection::open(&config, 1).unwrap();
     projection.prepare(EPOCH).await.unwrap();
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     sqlx::query(

@@ -12,7 +12,7 @@ use sqlx::{PgPool, postgres::types::PgInterval};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{runner::BackOff, store};
+use crate::{runner::BackOff, schemas, store};
 
 /// How long a holder may be silent.
 const HELD: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ impl Lease {
                 Ok(false) => tokio::time::sleep(LOOK_EVERY).await,
                 // The first of all to come finds no table for it.
                 Err(error) if store::is_undefined(&error) => {
-                    if let Err(error) = store::migrate(&self.url).await {
+                    if let Err(error) = schemas::migrate_engine(&self.url).await {
                         back_off.wait("prepare PostgreSQL", &error).await;
                     }
                 }

@@ -12,18 +12,23 @@
 //!   from then on the first one writes nothing.
 //! * An event that cannot be applied stops its video in that read model. It is never skipped.
 //! * `apply` depends on nothing but the rows and the event: a rebuild gives the same rows.
+//! * A new generation is built beside the one that serves, and takes its place in one step.
 
 pub mod again;
 pub mod announcements;
 pub mod catalogue;
+pub mod engine;
+pub mod generations;
 pub mod overview;
 pub mod popularity;
 pub mod queues;
 pub mod reader;
 pub mod search;
+pub mod verify;
 
 mod lease;
 mod runner;
+mod schemas;
 mod store;
 mod words;
 
@@ -36,7 +41,6 @@ mod fold_tests;
 mod stores;
 
 use eventlog::Log;
-use lease::Lease;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Clone)]
@@ -45,9 +49,9 @@ pub struct Config {
     pub redis_url: String,
 }
 
-/// Brings the schemas of the catalogue and the announcements up to date. Safe to run by many at once.
+/// Brings the schemas of all generations of the catalogue and the announcements up to date. Safe to run by many at once.
 pub async fn migrate(postgres_url: &str) -> anyhow::Result<()> {
-    store::migrate(postgres_url).await
+    schemas::migrate(postgres_url).await
 }
 
 /// Keeps catalogue, announcements and popularity up to date until `stop`.
@@ -58,23 +62,11 @@ pub async fn run(config: Config, log: Log, stop: CancellationToken) -> anyhow::R
     // When one ends, for whatever reason, so do the others.
     let stop = stop.child_token();
     let _stop_the_others = stop.clone().drop_guard();
-    let catalogue = catalogue::Projection::new(&config.postgres_url)?;
-    let announcements = announcements::Projection::new(&config.postgres_url)?;
-    let popularity = popularity::Popularity::new(&config.redis_url)?;
-    let engine = store::engine(&config.postgres_url)?;
-    let lease = |name: &'static str| {
-        let url = &config.postgres_url;
-        Lease::new(url, engine.clone(), name, name.to_owned())
-    };
-    let (of_catalogue, of_announcements, of_popularity) = (
-        lease(catalogue::NAME),
-        lease(announcements::NAME),
-        lease(popularity::NAME),
-    );
+    let engine = engine::Engine::new(&config, &log)?;
     tokio::try_join!(
-        runner::run(catalogue, of_catalogue, log.clone(), stop.clone()),
-        runner::run(announcements, of_announcements, log.clone(), stop.clone()),
-        runner::run(popularity, of_popularity, log, stop),
+        engine::keep::<catalogue::Projection>(engine.clone(), stop.clone()),
+        engine::keep::<announcements::Projection>(engine.clone(), stop.clone()),
+        engine::keep::<popularity::Popularity>(engine, stop),
     )?;
     Ok(())
 }

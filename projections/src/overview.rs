@@ -8,7 +8,9 @@ use domain::id::VideoId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    announcements, catalogue, popularity,
+    announcements, catalogue,
+    generations::{Generation, State},
+    popularity,
     reader::{Model, Reader},
     store,
 };
@@ -31,6 +33,11 @@ pub struct Stopped {
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
     pub name: &'static str,
+    /// The generation that serves, and the version of the projection that built it.
+    pub generation: i64,
+    pub version: i64,
+    /// All others that are there.
+    pub beside: Vec<Generation>,
     /// The commit position up to which it contains everything; none at the beginning of the log.
     pub position: Option<u64>,
     /// Whether it has been at the log's head once.
@@ -51,6 +58,16 @@ pub async fn overview(
     head: Option<u64>,
 ) -> anyhow::Result<Overview> {
     let name = model.name();
+    reader.follow_swaps().await?;
+    let (mut serving, mut beside) = (None, vec![]);
+    for generation in reader.generations(model).await? {
+        match generation.state {
+            State::Serving => serving = Some(generation),
+            State::Building | State::Kept | State::Refused | State::Dropped => {
+                beside.push(generation);
+            }
+        }
+    }
     let checkpoint = reader.checkpoint(model).await?;
     let (position, caught_up, events) = match &checkpoint {
         Some(found) => (found.commit, found.caught_up, found.events),
@@ -58,16 +75,20 @@ pub async fn overview(
     };
     let (stopped, mut stopped_videos) = match (model, checkpoint) {
         (_, None) => (0, vec![]),
-        (Model::Catalogue, Some(_)) => in_postgres(&reader.catalogue).await?,
-        (Model::Announcements, Some(_)) => in_postgres(&reader.announcements).await?,
+        (Model::Catalogue, Some(_)) => in_postgres(&reader.catalogue()).await?,
+        (Model::Announcements, Some(_)) => in_postgres(&reader.announcements()).await?,
         (Model::Popularity, Some(_)) => {
-            let stopped = popularity::stopped(&mut reader.redis.clone()).await?;
+            let stopped =
+                popularity::stopped(&mut reader.redis.clone(), reader.popularity()).await?;
             (stopped.len() as u64, stopped)
         }
     };
     stopped_videos.truncate(STOPPED_MAX);
     Ok(Overview {
         name,
+        generation: serving.as_ref().map_or(1, |serving| serving.number),
+        version: serving.map_or(1, |serving| serving.version),
+        beside,
         position,
         caught_up,
         events,

@@ -10,7 +10,7 @@
 //! # Keys
 //!
 //! All share one hash tag, so that one script may touch them all, in a cluster too:
-//! `{kinolog:popularity:0}:` followed by
+//! `{kinolog:popularity:0}:`, in generation 2 `{kinolog:popularity:0}:g2:` and so on, followed by
 //! `checkpoint` (hash: epoch, commit, caught_up, last_event, holder, events), `views` (hash: video → views), `hours` (set of hours),
 //! `hour:{hour}` (sorted set: video → views in that hour), `sessions:{video}:{day}` (set of view ids),
 //! `deleted` (set of videos), `stopped` (hash: video → why, as JSON).
@@ -33,7 +33,10 @@ pub(crate) use apply::Popularity;
 
 pub const NAME: &str = "popularity";
 
-pub(crate) const PREFIX: &str = "{kinolog:popularity:0}:";
+/// Raised whenever the same events give other counters.
+pub(crate) const VERSION: i64 = 1;
+
+const PREFIX: &str = "{kinolog:popularity:0}:";
 
 /// Views are counted by the hour, and forgotten after so many: the longest window.
 pub const HOURS_KEPT: i64 = 7 * 24;
@@ -61,12 +64,21 @@ pub(crate) fn connection(url: &str) -> anyhow::Result<ConnectionManager> {
     Ok(redis::Client::open(url)?.get_connection_manager_lazy(config)?)
 }
 
-pub(crate) fn key(rest: impl std::fmt::Display) -> String {
-    format!("{PREFIX}{rest}")
+/// What the keys of a generation begin with. The first has none of the others' beginnings.
+fn prefix(generation: i64) -> String {
+    match generation {
+        1 => PREFIX.to_owned(),
+        _ => format!("{PREFIX}g{generation}:"),
+    }
+}
+
+fn key(generation: i64, rest: impl std::fmt::Display) -> String {
+    format!("{}{rest}", prefix(generation))
 }
 
 pub(crate) async fn checkpoint(
     redis: &mut ConnectionManager,
+    generation: i64,
 ) -> anyhow::Result<Option<Checkpoint>> {
     type Found = (
         Option<String>,
@@ -77,7 +89,7 @@ pub(crate) async fn checkpoint(
     );
     let fields = ["epoch", "commit", "caught_up", "last_event", "events"];
     let (epoch, commit, caught_up, last_event, events): Found =
-        redis.hmget(key("checkpoint"), &fields).await?;
+        redis.hmget(key(generation, "checkpoint"), &fields).await?;
     Ok(epoch.map(|epoch| Checkpoint {
         epoch,
         commit,
@@ -88,8 +100,11 @@ pub(crate) async fn checkpoint(
 }
 
 /// Videos that were stopped, in the order in which it happened.
-pub(crate) async fn stopped(redis: &mut ConnectionManager) -> anyhow::Result<Vec<Stopped>> {
-    let found: HashMap<String, String> = redis.hgetall(key("stopped")).await?;
+pub(crate) async fn stopped(
+    redis: &mut ConnectionManager,
+    generation: i64,
+) -> anyhow::Result<Vec<Stopped>> {
+    let found: HashMap<String, String> = redis.hgetall(key(generation, "stopped")).await?;
     let mut stopped: Vec<Stopped> = found
         .iter()
         .map(|(video, why)| {
@@ -112,7 +127,8 @@ pub async fn views(reader: &Reader, videos: &[VideoId]) -> anyhow::Result<Vec<u6
         return Ok(vec![]);
     }
     let fields: Vec<String> = videos.iter().map(VideoId::to_string).collect();
-    let views: Vec<Option<u64>> = reader.redis.clone().hmget(key("views"), &fields).await?;
+    let key = key(reader.popularity(), "views");
+    let views: Vec<Option<u64>> = reader.redis.clone().hmget(key, &fields).await?;
     Ok(views.into_iter().map(Option::unwrap_or_default).collect())
 }
 
@@ -146,9 +162,10 @@ pub async fn trending(
     let this_hour = now_ms.div_euclid(HOUR_MS);
     let weights = window.weights(now_ms);
     let mut pipe = redis::pipe();
+    let generation = reader.popularity();
     for age in 0..weights.len() as i64 {
         pipe.zrevrange_withscores(
-            key(format_args!("hour:{}", this_hour - age)),
+            key(generation, format_args!("hour:{}", this_hour - age)),
             0,
             CANDIDATES_PER_HOUR_MAX - 1,
         );

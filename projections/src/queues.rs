@@ -98,7 +98,7 @@ enum Unread {
 }
 
 async fn read(reader: &Reader, first: i64) -> Result<Option<Queues>, Unread> {
-    let mut tx = reader.catalogue.begin().await?;
+    let mut tx = reader.catalogue().begin().await?;
     sqlx::query!("set transaction isolation level repeatable read, read only")
         .execute(&mut *tx)
         .await?;

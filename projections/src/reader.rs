@@ -3,9 +3,13 @@
 //! # Invariants
 //!
 //! * A wake-up is a hint. It may be lost, repeated or early; who waits also looks by itself.
+//! * Which generation is read changes between two queries, never within one.
 //! * Every wait has an end. However many wait for a read model, one of them looks at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use domain::id::VideoId;
 use sqlx::{PgPool, postgres::PgListener};
@@ -16,7 +20,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    announcements, catalogue, popularity,
+    announcements, catalogue,
+    generations::{self, Generation, Generations},
+    popularity, schemas,
     store::{self, Checkpoint},
 };
 
@@ -34,6 +40,11 @@ const WAKES_MAX: usize = 1024;
 
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
+/// How often is looked which generations serve, should nobody have told.
+const SWAPS_EVERY: Duration = Duration::from_secs(1);
+
+const UNPOISONED: &str = "nothing panics while it holds this lock";
+
 /// Something changed in a read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
@@ -48,13 +59,21 @@ pub enum Wake {
 /// A cheap handle; connects when it is first used, and again whenever it must.
 #[derive(Clone)]
 pub struct Reader {
-    pub(crate) catalogue: PgPool,
-    /// For queries whose plan depends on what is asked.
-    pub(crate) lists: PgPool,
-    pub(crate) announcements: PgPool,
+    postgres_url: String,
+    engine: PgPool,
+    serving: Arc<RwLock<Serving>>,
     pub(crate) redis: redis::aio::ConnectionManager,
     wakes: broadcast::Sender<Wake>,
     watches: Arc<Watches>,
+}
+
+/// The generations that serve, and what they are read with.
+struct Serving {
+    catalogue: (i64, PgPool),
+    /// For queries whose plan depends on what is asked.
+    lists: PgPool,
+    announcements: (i64, PgPool),
+    popularity: i64,
 }
 
 /// Who waits for each read model.
@@ -92,14 +111,94 @@ pub enum Model {
 impl Reader {
     /// Must be called inside a runtime. Fails only for URLs that cannot be understood.
     pub fn new(postgres_url: &str, redis_url: &str) -> anyhow::Result<Self> {
+        let first = |name| generation_pool(postgres_url, name, 1).map(|pool| (1, pool));
         Ok(Self {
-            catalogue: store::pool(postgres_url, catalogue::SCHEMA, CONNECTIONS_MAX)?,
-            lists: store::pool_that_plans(postgres_url, catalogue::SCHEMA, LISTS_MAX)?,
-            announcements: store::pool(postgres_url, announcements::SCHEMA, CONNECTIONS_MAX)?,
+            postgres_url: postgres_url.to_owned(),
+            engine: schemas::engine(postgres_url)?,
+            serving: Arc::new(RwLock::new(Serving {
+                catalogue: first(catalogue::NAME)?,
+                lists: lists_pool(postgres_url, 1)?,
+                announcements: first(announcements::NAME)?,
+                popularity: 1,
+            })),
             redis: popularity::connection(redis_url)?,
             wakes: broadcast::channel(WAKES_MAX).0,
             watches: Arc::default(),
         })
+    }
+
+    /// What the catalogue is read with. Whoever asks several things of one moment asks one pool.
+    pub(crate) fn catalogue(&self) -> PgPool {
+        self.serving.read().expect(UNPOISONED).catalogue.1.clone()
+    }
+
+    /// The same, for queries whose plan depends on what is asked.
+    pub(crate) fn lists(&self) -> PgPool {
+        self.serving.read().expect(UNPOISONED).lists.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn read_lists_with(&self, pool: PgPool) {
+        self.serving.write().expect(UNPOISONED).lists = pool;
+    }
+
+    pub(crate) fn announcements(&self) -> PgPool {
+        let serving = self.serving.read().expect(UNPOISONED);
+        serving.announcements.1.clone()
+    }
+
+    /// The generation of the counters.
+    pub(crate) fn popularity(&self) -> i64 {
+        self.serving.read().expect(UNPOISONED).popularity
+    }
+
+    pub(crate) async fn generations(&self, model: Model) -> anyhow::Result<Vec<Generation>> {
+        let found = Generations::new(self.engine.clone(), model.name())
+            .all()
+            .await;
+        match found {
+            Err(error) if error.downcast_ref().is_some_and(store::is_undefined) => Ok(vec![]),
+            found => found,
+        }
+    }
+
+    /// Reads what serves now. [`Reader::listen`] does this whenever it must.
+    pub async fn follow_swaps(&self) -> anyhow::Result<()> {
+        let mut has_changed = false;
+        for (name, number) in generations::serving(&self.engine).await? {
+            has_changed |= self.serve(&name, number)?;
+        }
+        if has_changed {
+            self.wake(Wake::Anything);
+        }
+        Ok(())
+    }
+
+    /// Whether it is another one than before.
+    fn serve(&self, name: &str, number: i64) -> anyhow::Result<bool> {
+        let mut serving = self.serving.write().expect(UNPOISONED);
+        let url = &self.postgres_url;
+        let before = match name {
+            catalogue::NAME => &mut serving.catalogue.0,
+            announcements::NAME => &mut serving.announcements.0,
+            popularity::NAME => &mut serving.popularity,
+            // Another release's.
+            _ => return Ok(false),
+        };
+        if std::mem::replace(before, number) == number {
+            return Ok(false);
+        }
+        // Whoever reads from the one before still holds its pool.
+        match name {
+            catalogue::NAME => {
+                serving.catalogue.1 = generation_pool(url, name, number)?;
+                serving.lists = lists_pool(url, number)?;
+            }
+            announcements::NAME => serving.announcements.1 = generation_pool(url, name, number)?,
+            _ => {}
+        }
+        tracing::info!(projection = name, "reading generation {number} of {name}");
+        Ok(true)
     }
 
     /// Where the read models outside this process stand, for `/readyz`.
@@ -129,9 +228,11 @@ impl Reader {
 
     pub(crate) async fn checkpoint(&self, model: Model) -> anyhow::Result<Option<Checkpoint>> {
         match model {
-            Model::Catalogue => store::checkpoint(&self.catalogue).await,
-            Model::Announcements => store::checkpoint(&self.announcements).await,
-            Model::Popularity => popularity::checkpoint(&mut self.redis.clone()).await,
+            Model::Catalogue => store::checkpoint(&self.catalogue()).await,
+            Model::Announcements => store::checkpoint(&self.announcements()).await,
+            Model::Popularity => {
+                popularity::checkpoint(&mut self.redis.clone(), self.popularity()).await
+            }
         }
     }
 
@@ -179,6 +280,13 @@ impl Reader {
         let _turn = watch.looking.lock().await;
         let mut wakes = self.wakes();
         loop {
+            // It may be there already, in a generation that nobody has told us of.
+            if let Err(error) = self.follow_swaps().await {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "failed to look which generations serve"
+                );
+            }
             let now = self.standing(model).await?.commit;
             watch
                 .seen
@@ -196,8 +304,28 @@ impl Reader {
         self.wakes.subscribe()
     }
 
-    /// Feeds [`Reader::wakes`] until `stop`: one connection that listens, made anew whenever it breaks.
+    /// Feeds [`Reader::wakes`] and follows swaps until `stop`: one connection that listens, made anew
+    /// whenever it breaks, and a look now and then.
     pub async fn listen(&self, stop: CancellationToken) {
+        tokio::join!(self.listen_on(&stop), self.look_on(&stop));
+    }
+
+    async fn look_on(&self, stop: &CancellationToken) {
+        loop {
+            if let Err(error) = self.follow_swaps().await {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "failed to look which generations serve"
+                );
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWAPS_EVERY) => {}
+            }
+        }
+    }
+
+    async fn listen_on(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -214,15 +342,23 @@ impl Reader {
         }
     }
 
-    async fn listen_once(&self) -> sqlx::Result<()> {
-        let mut listener = PgListener::connect_with(&self.catalogue).await?;
+    async fn listen_once(&self) -> anyhow::Result<()> {
+        let mut listener = PgListener::connect_with(&self.engine).await?;
         listener
-            .listen_all([catalogue::CHANNEL, announcements::CHANNEL])
+            .listen_all([
+                catalogue::CHANNEL,
+                announcements::CHANNEL,
+                generations::CHANNEL,
+            ])
             .await?;
         self.wake(Wake::Anything);
         // `None`: the connection was lost, and with it perhaps some notifications.
         while let Some(notification) = listener.try_recv().await? {
             let payload = notification.payload();
+            if notification.channel() == generations::CHANNEL {
+                self.follow_swaps().await?;
+                continue;
+            }
             let wake = if notification.channel() == catalogue::CHANNEL {
                 payload.parse().map(Wake::Video).ok()
             } else {
@@ -237,4 +373,12 @@ impl Reader {
         // Fails only when nobody listens.
         let _ = self.wakes.send(wake);
     }
+}
+
+fn generation_pool(url: &str, name: &str, number: i64) -> anyhow::Result<PgPool> {
+    schemas::pool(url, &schemas::schema(name, number), CONNECTIONS_MAX)
+}
+
+fn lists_pool(url: &str, number: i64) -> anyhow::Result<PgPool> {
+    schemas::pool_that_plans(url, &schemas::schema(catalogue::NAME, number), LISTS_MAX)
 }

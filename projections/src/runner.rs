@@ -17,7 +17,7 @@ use eventlog::{Epoch, Followed, Log, Recorded};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{lease::Lease, store::Checkpoint};
+use crate::{Config, lease::Lease, store::Checkpoint, verify::Digest};
 
 const BATCH_EVENTS_MAX: usize = 500;
 const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
@@ -54,8 +54,18 @@ pub(crate) enum Applied {
 /// the same is tried again.
 pub(crate) trait Projection: Send {
     const NAME: &'static str;
-    /// What to do to have it rebuilt from the log.
-    const REBUILD: &'static str;
+    /// Raised whenever the same events give other rows: a new generation is built, and serves when it is whole.
+    const VERSION: i64;
+    /// While it is there, nobody moves the checkpoint, at least for a moment.
+    type Held: Send;
+
+    /// One generation of it.
+    fn open(config: &Config, generation: i64) -> anyhow::Result<Self>
+    where
+        Self: Sized;
+
+    /// What to do to have this generation rebuilt from the log.
+    fn rebuild(&self) -> String;
 
     /// Makes the store ready to be written by us and nobody else, and says where it stands.
     fn prepare(&mut self, epoch: Epoch) -> impl Future<Output = anyhow::Result<Checkpoint>> + Send;
@@ -69,6 +79,18 @@ pub(crate) trait Projection: Send {
         epoch: Epoch,
         batch: &Batch,
     ) -> impl Future<Output = anyhow::Result<Applied>> + Send;
+
+    /// What it says, in one snapshot.
+    fn digest(&mut self) -> impl Future<Output = anyhow::Result<Digest>> + Send;
+
+    /// Holds still whoever writes it, and says where it stands.
+    fn hold(
+        &mut self,
+        epoch: Epoch,
+    ) -> impl Future<Output = anyhow::Result<(Self::Held, Option<u64>)>> + Send;
+
+    /// Deletes the whole generation.
+    fn erase(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
 /// Keeps the read model up to date until `stop`, whenever the lease is ours; fails only when going on
@@ -100,7 +122,7 @@ pub(crate) async fn run<P: Projection>(
     ended
 }
 
-async fn follow_for_ever<P: Projection>(
+pub(crate) async fn follow_for_ever<P: Projection>(
     projection: &mut P,
     log: &Log,
     stop: &CancellationToken,
@@ -115,8 +137,9 @@ async fn follow_for_ever<P: Projection>(
                 Err(error) => back_off.wait("prepare the store", &error).await,
             }
         };
-        check_epoch(P::NAME, P::REBUILD, &checkpoint, epoch)?;
-        check_head(P::NAME, P::REBUILD, &checkpoint, log).await?;
+        let rebuild = projection.rebuild();
+        check_epoch(P::NAME, &rebuild, &checkpoint, epoch)?;
+        check_head(P::NAME, &rebuild, &checkpoint, log).await?;
         tracing::info!(
             projection = P::NAME,
             commit = checkpoint.commit,
@@ -184,7 +207,10 @@ async fn apply_until_fenced<P: Projection>(
 }
 
 /// What there is by now, or the next thing that comes. `None` when the follower has ended.
-async fn next_batch(events: &mut mpsc::Receiver<Followed>, from: Option<u64>) -> Option<Batch> {
+pub(crate) async fn next_batch(
+    events: &mut mpsc::Receiver<Followed>,
+    from: Option<u64>,
+) -> Option<Batch> {
     let mut batch = Batch {
         from,
         to: from,
@@ -343,7 +369,7 @@ impl BackOff {
         self.next = (self.next * 2).min(BACK_OFF_MAX);
     }
 
-    fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = BACK_OFF_MIN;
     }
 }

@@ -8,10 +8,9 @@
 //!   either, until it is tried again by a program that can.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     marker::PhantomData,
     num::TryFromIntError,
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -20,38 +19,19 @@ use domain::{
     id::{JobId, VideoId},
 };
 use eventlog::{Epoch, Recorded};
-use sqlx::{
-    Connection, PgConnection, PgPool,
-    migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{Connection, PgConnection, PgPool, Transaction, migrate::Migrator};
 use uuid::Uuid;
 
 use crate::{
-    announcements, catalogue,
+    Config,
     overview::Stopped,
     runner::{Applied, Batch, Projection, Subject, subject},
+    schemas::{migrate_schema, pool, schema},
+    verify::Digest,
 };
-
-static CATALOGUE: Migrator = sqlx::migrate!("../migrations/catalogue");
-static ANNOUNCEMENTS: Migrator = sqlx::migrate!("../migrations/announcements");
-static READ_MODELS: Migrator = sqlx::migrate!("../migrations/read_models");
-
-/// The schema of what the engine itself keeps.
-const ENGINE: &str = "read_models";
-
-/// Whoever migrates holds this advisory lock: "kinolog" in ASCII.
-const MIGRATING: i64 = 0x006b_696e_6f6c_6f67;
-
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-const IDLE_IN_TRANSACTION_MAX: &str = "30s";
 
 /// A projection writes through one connection, and looks through the same.
 const CONNECTIONS_MAX: u32 = 1;
-
-/// So that no lease waits for another.
-const ENGINE_CONNECTIONS_MAX: u32 = 3;
 
 /// Where a read model stands, as its store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,9 +60,11 @@ pub(crate) enum Unapplied {
 /// The rows of one read model.
 pub(crate) trait Rows: Send {
     const NAME: &'static str;
-    const SCHEMA: &'static str;
+    const VERSION: i64;
     const CHANNEL: &'static str;
-    const REBUILD: &'static str;
+
+    /// The tables of a generation.
+    fn migrator() -> &'static Migrator;
 
     /// Whether events of this type can change anything here.
     fn concerns(type_name: &str) -> bool;
@@ -116,29 +98,36 @@ pub(crate) trait Rows: Send {
 
 pub(crate) struct Postgres<R> {
     url: String,
+    schema: String,
     pool: PgPool,
     /// What the checkpoint knows us by.
     holder: Uuid,
     rows: PhantomData<R>,
 }
 
-impl<R: Rows> Postgres<R> {
-    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
+impl<R: Rows + 'static> Projection for Postgres<R> {
+    const NAME: &'static str = R::NAME;
+    const VERSION: i64 = R::VERSION;
+    /// The row of the checkpoint is locked by it.
+    type Held = Transaction<'static, sqlx::Postgres>;
+
+    fn open(config: &Config, generation: i64) -> anyhow::Result<Self> {
+        let schema = schema(R::NAME, generation);
         Ok(Self {
-            url: url.to_owned(),
-            pool: pool(url, R::SCHEMA, CONNECTIONS_MAX)?,
+            url: config.postgres_url.clone(),
+            pool: pool(&config.postgres_url, &schema, CONNECTIONS_MAX)?,
+            schema,
             holder: Uuid::new_v4(),
             rows: PhantomData,
         })
     }
-}
 
-impl<R: Rows> Projection for Postgres<R> {
-    const NAME: &'static str = R::NAME;
-    const REBUILD: &'static str = R::REBUILD;
+    fn rebuild(&self) -> String {
+        format!("drop schema {} cascade", self.schema)
+    }
 
     async fn prepare(&mut self, epoch: Epoch) -> anyhow::Result<Checkpoint> {
-        migrate(&self.url).await?;
+        migrate_schema(&self.url, &self.schema, R::migrator()).await?;
         sqlx::query!(
             "insert into checkpoint (epoch, holder) values ($1, $2)
              on conflict (single) do update set holder = excluded.holder where checkpoint.epoch = excluded.epoch",
@@ -162,6 +151,46 @@ impl<R: Rows> Projection for Postgres<R> {
             Err(_) => Ok(self.apply_all(epoch, batch, Care::Great).await?),
             Ok(applied) => Ok(applied),
         }
+    }
+
+    async fn digest(&mut self) -> anyhow::Result<Digest> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!("set transaction isolation level repeatable read, read only")
+            .execute(&mut *tx)
+            .await?;
+        let position = sqlx::query_scalar!("select commit from checkpoint")
+            .fetch_optional(&mut *tx)
+            .await?
+            .flatten();
+        let tables = sqlx::query!(
+            r#"select of_table as "table!", row_count as "rows!", digest::text as "digest!" from digests($1)"#,
+            self.schema
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut parts = BTreeMap::new();
+        for row in tables {
+            parts.insert(row.table, (u64::try_from(row.rows)?, row.digest));
+        }
+        Ok(Digest {
+            position: position.map(u64::try_from).transpose()?,
+            parts,
+        })
+    }
+
+    async fn hold(&mut self, _: Epoch) -> anyhow::Result<(Self::Held, Option<u64>)> {
+        let mut tx = self.pool.begin().await?;
+        let commit = sqlx::query_scalar!("select commit from checkpoint for update")
+            .fetch_one(&mut *tx)
+            .await?;
+        Ok((tx, commit.map(u64::try_from).transpose()?))
+    }
+
+    async fn erase(&mut self) -> anyhow::Result<()> {
+        sqlx::query!("select drop_schema($1)", self.schema)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 }
 
@@ -225,7 +254,7 @@ pub(crate) async fn apply_events<R: Rows>(
         }
     }
     R::tidy(tx, events).await?;
-    notify(tx, R::CHANNEL, news).await
+    notify::<R>(tx, news).await
 }
 
 /// The inner result is the event's fault, the outer one the store's.
@@ -315,20 +344,19 @@ async fn stop(
     Ok(())
 }
 
-/// Heard by listeners when the transaction commits.
-async fn notify(
-    tx: &mut PgConnection,
-    channel: &str,
-    news: BTreeSet<String>,
-) -> Result<(), Unapplied> {
+/// Heard by listeners when the transaction commits. Of a generation that does not serve nobody hears.
+async fn notify<R: Rows>(tx: &mut PgConnection, news: BTreeSet<String>) -> Result<(), Unapplied> {
     if news.is_empty() {
         return Ok(());
     }
     let news: Vec<String> = news.into_iter().collect();
     sqlx::query!(
-        "select pg_notify($1, news) from unnest($2::text[]) as news",
-        channel,
-        &news
+        "select pg_notify($1, news) from unnest($2::text[]) as news
+         where exists (select from generations where read_model = $3 and state = 'serving'
+            and current_schema() = read_model || '_g' || generation)",
+        R::CHANNEL,
+        &news,
+        R::NAME
     )
     .fetch_all(tx)
     .await?;
@@ -347,36 +375,6 @@ fn is_about_the_event(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
-}
-
-/// Connects when it is first used.
-pub(crate) fn pool(url: &str, schema: &str, connections_max: u32) -> anyhow::Result<PgPool> {
-    Ok(lazy(options(url, schema)?, connections_max))
-}
-
-/// The same, for queries that are planned each time anew, knowing what is asked.
-pub(crate) fn pool_that_plans(url: &str, schema: &str, max: u32) -> anyhow::Result<PgPool> {
-    let options = options(url, schema)?.options([("plan_cache_mode", "force_custom_plan")]);
-    Ok(lazy(options, max))
-}
-
-fn options(url: &str, schema: &str) -> anyhow::Result<PgConnectOptions> {
-    let options: PgConnectOptions = url.parse().context("failed to read the PostgreSQL URL")?;
-    Ok(options.options([
-        ("search_path", schema),
-        // A writer that is frozen in its transaction must not hold the checkpoint for ever.
-        (
-            "idle_in_transaction_session_timeout",
-            IDLE_IN_TRANSACTION_MAX,
-        ),
-    ]))
-}
-
-fn lazy(options: PgConnectOptions, connections_max: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options)
 }
 
 /// `None` where nothing was built yet.
@@ -432,52 +430,4 @@ pub(crate) fn is_undefined(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(|error| error.code())
         .is_some_and(|code| code == "42P01" || code == "42703")
-}
-
-/// What the engine itself reads and writes with.
-pub(crate) fn engine(url: &str) -> anyhow::Result<PgPool> {
-    pool(url, ENGINE, ENGINE_CONNECTIONS_MAX)
-}
-
-pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
-    migrate_schema(
-        url,
-        ENGINE,
-        "create schema if not exists read_models",
-        &READ_MODELS,
-    )
-    .await?;
-    migrate_schema(
-        url,
-        catalogue::SCHEMA,
-        "create schema if not exists catalogue_g1",
-        &CATALOGUE,
-    )
-    .await?;
-    migrate_schema(
-        url,
-        announcements::SCHEMA,
-        "create schema if not exists announcements_g1",
-        &ANNOUNCEMENTS,
-    )
-    .await
-}
-
-async fn migrate_schema(
-    url: &str,
-    schema: &'static str,
-    create: &'static str,
-    migrator: &Migrator,
-) -> anyhow::Result<()> {
-    let options: PgConnectOptions = url.parse().context("failed to read the PostgreSQL URL")?;
-    let options = options.options([("search_path", schema)]);
-    let mut connection = PgConnection::connect_with(&options).await?;
-    // Released with the connection.
-    sqlx::query!("select pg_advisory_lock($1)", MIGRATING)
-        .fetch_one(&mut connection)
-        .await?;
-    sqlx::query(create).execute(&mut connection).await?;
-    let migrated = migrator.run_direct(None, &mut connection, false).await;
-    connection.close().await?;
-    migrated.with_context(|| format!("failed to migrate {schema}"))
 }

@@ -52,6 +52,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Shows how far each read model is and which videos it stopped.
     Projections(read_models::ProjectionsArgs),
+    /// Builds a read model anew beside the one that serves, and has it serve when it says the same.
+    Rebuild(read_models::RebuildArgs),
+    /// Compares what a read model says with a fresh fold of the log.
+    Verify(read_models::VerifyArgs),
     /// Prints a token for a platform whose token secret this machine has.
     Token(TokenArgs),
     /// Prints all settings, secrets hidden.
@@ -169,6 +173,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Projections(args) => {
             let stores = read_models::Stores::find(&Settings::load(config)?, &data)?;
             read_models::projections(&stores, args).await
+        }
+        Command::Rebuild(args) => {
+            let stores = read_models::Stores::find(&Settings::load(config)?, &data)?;
+            read_models::rebuild(&stores, &args).await
+        }
+        Command::Verify(args) => {
+            let stores = read_models::Stores::find(&Settings::load(config)?, &data)?;
+            read_models::verify(&stores, &args).await
         }
         Command::Token(args) => {
             let settings = Settings::load(config)?.with_secrets_of(&data)?;

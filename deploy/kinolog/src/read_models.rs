@@ -1,18 +1,20 @@
-//! `kinolog projections`: the read models as operators see and mend them.
+//! `kinolog projections`, `rebuild` and `verify`: the read models as operators see, mend and prove them.
 //!
 //! # Invariants
 //!
-//! * It speaks to the stores themselves, so that it also works while no role runs.
+//! * They speak to the stores themselves; only a rebuild needs the role `projections` to do the work.
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use domain::id::VideoId;
 use eventlog::Log;
 use projections::{
     Config,
     again::{self, Tried},
+    engine,
+    generations::State,
     overview::{Overview, overview},
     reader::{Model, Reader},
 };
@@ -22,6 +24,8 @@ use crate::{config::Settings, platform::Platform};
 
 /// How long the speed of the read models is measured.
 const MEASURED: Duration = Duration::from_secs(1);
+/// How often is looked how a rebuild goes.
+const REBUILT_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Args)]
 pub struct ProjectionsArgs {
@@ -41,6 +45,24 @@ enum Action {
         /// None: all that it stopped.
         video: Option<String>,
     },
+}
+
+#[derive(Args)]
+pub struct RebuildArgs {
+    /// catalogue, announcements or popularity.
+    name: String,
+    /// Have the one serve again that served before.
+    #[arg(long)]
+    back: bool,
+    /// Have the new one serve even if it does not say what the serving one says: after a fix.
+    #[arg(long, conflicts_with = "back")]
+    accept: bool,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// catalogue, announcements or popularity.
+    name: String,
 }
 
 /// Where the log and the read models are.
@@ -136,6 +158,9 @@ impl Line {
     fn text(&self) -> String {
         let Overview {
             name,
+            generation,
+            version,
+            beside,
             position,
             caught_up,
             events,
@@ -146,9 +171,23 @@ impl Line {
         let position = position.map_or("the beginning".to_owned(), |at| at.to_string());
         let state = if *caught_up { "" } else { ", being built" };
         let mut text = format!(
-            "{name:<14} at {position}, {lag_bytes} bytes behind the log{state}; {events} events, {}/s; {stopped} videos stopped\n",
+            "{name:<14} generation {generation} of version {version} at {position}, {lag_bytes} bytes behind the log{state}; {events} events, {}/s; {stopped} videos stopped\n",
             self.events_per_second
         );
+        for other in beside {
+            text.push_str(&format!(
+                "  generation {} of version {}: {} since {} s{}\n",
+                other.number,
+                other.version,
+                other.state.as_str(),
+                other.age_seconds,
+                other
+                    .note
+                    .as_deref()
+                    .map(|note| format!(": {note}"))
+                    .unwrap_or_default()
+            ));
+        }
         for why in stopped_videos {
             text.push_str(&format!(
                 "  {} at {} by {}: {}\n",
@@ -157,6 +196,56 @@ impl Line {
         }
         text
     }
+}
+
+/// Waits until the new generation serves, however long that takes; it is built without us, too.
+pub async fn rebuild(stores: &Stores, args: &RebuildArgs) -> anyhow::Result<()> {
+    let model = model(&args.name)?;
+    let name = model.name();
+    if args.back {
+        let number = engine::back(&stores.config, &stores.log, model).await?;
+        println!("generation {number} of {name} serves again");
+        return Ok(());
+    }
+    let number = engine::begin(&stores.config, model, args.accept).await?;
+    println!("generation {number} of {name} is being built");
+    loop {
+        tokio::time::sleep(REBUILT_EVERY).await;
+        let all = engine::generations(&stores.config, model).await?;
+        let generation = all.into_iter().find(|it| it.number == number);
+        let generation = generation.with_context(|| format!("generation {number} is gone"))?;
+        match generation.state {
+            State::Building => {}
+            State::Serving | State::Kept => {
+                println!("generation {number} of {name} serves");
+                return Ok(());
+            }
+            State::Refused | State::Dropped => bail!(
+                "generation {number} of {name} does not say what the serving one says: {}. \
+                 If that is the fix, kinolog rebuild {name} --accept",
+                generation.note.unwrap_or_default()
+            ),
+        }
+    }
+}
+
+pub async fn verify(stores: &Stores, args: &VerifyArgs) -> anyhow::Result<()> {
+    let model = model(&args.name)?;
+    let name = model.name();
+    let compared = engine::verify(&stores.config, &stores.log, model).await?;
+    let position = compared
+        .position
+        .map_or("the beginning".to_owned(), |at| at.to_string());
+    ensure!(
+        compared.differences.is_empty(),
+        "{name} is not what the log says at {position}: {}",
+        compared.differences.join("; ")
+    );
+    println!(
+        "{name} is what the log says at {position}: {} rows",
+        compared.rows
+    );
+    Ok(())
 }
 
 async fn retry(

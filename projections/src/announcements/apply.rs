@@ -9,7 +9,7 @@ use domain::{
     video::{Event, Kind as Happened, Picture, Status},
 };
 use eventlog::Recorded;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, migrate::Migrator};
 
 use super::Kind;
 use crate::{
@@ -26,9 +26,13 @@ pub(crate) struct Announcements;
 
 impl Rows for Announcements {
     const NAME: &'static str = super::NAME;
-    const SCHEMA: &'static str = super::SCHEMA;
+    const VERSION: i64 = super::VERSION;
     const CHANNEL: &'static str = super::CHANNEL;
-    const REBUILD: &'static str = "drop schema announcements_g1 cascade";
+
+    fn migrator() -> &'static Migrator {
+        static MIGRATOR: Migrator = sqlx::migrate!("../migrations/announcements");
+        &MIGRATOR
+    }
 
     fn concerns(type_name: &str) -> bool {
         type_name.starts_with("video.")

@@ -8,7 +8,7 @@ use domain::{
     video::{Asked, Changes, Declared, Details, Event, Kind, Picture, Status, job_asked_for},
 };
 use eventlog::Recorded;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, migrate::Migrator};
 
 use super::{jobs, retry, views};
 use crate::{
@@ -20,9 +20,13 @@ pub(crate) struct Catalogue;
 
 impl Rows for Catalogue {
     const NAME: &'static str = super::NAME;
-    const SCHEMA: &'static str = super::SCHEMA;
+    const VERSION: i64 = super::VERSION;
     const CHANNEL: &'static str = super::CHANNEL;
-    const REBUILD: &'static str = "drop schema catalogue_g1 cascade";
+
+    fn migrator() -> &'static Migrator {
+        static MIGRATOR: Migrator = sqlx::migrate!("../migrations/catalogue");
+        &MIGRATOR
+    }
 
     fn concerns(_: &str) -> bool {
         true

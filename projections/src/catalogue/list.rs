@@ -140,7 +140,7 @@ async fn shown(reader: &Reader, scope: &Scope, found: &[Listed]) -> anyhow::Resu
         &ids,
         scope.owner()
     )
-    .fetch_all(&reader.catalogue)
+    .fetch_all(&reader.catalogue())
     .await?;
     rows.into_iter().map(Video::try_from).collect()
 }
@@ -223,7 +223,7 @@ async fn listed(reader: &Reader, list: &List, limit: i64) -> anyhow::Result<Vec<
                 after.map(|place| place.id.0),
                 limit
             )
-            .fetch_all(&reader.lists)
+            .fetch_all(&reader.lists())
             .await?
         };
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::list::{By, Filter, List, Order, Scope, page};
-use crate::{reader::Reader, store, stores};
+use crate::{reader::Reader, schemas, stores};
 
 /// Enough for reading all of them to cost more than any index.
 const FILL: &str = "
@@ -35,11 +35,12 @@ const ASKED: [(&str, &str); 4] = [
 #[tokio::test]
 async fn no_list_is_read_without_an_index() {
     let url = stores::database().await;
-    store::migrate(&url).await.unwrap();
+    schemas::migrate(&url).await.unwrap();
     // Its one connection prepares every list, and tells how it would read it.
-    let mut reader = Reader::new(&url, "redis://127.0.0.1:1").unwrap();
-    reader.lists = store::pool_that_plans(&url, super::SCHEMA, 1).unwrap();
-    reader.lists.execute(FILL).await.unwrap();
+    let reader = Reader::new(&url, "redis://127.0.0.1:1").unwrap();
+    let schema = schemas::schema(super::NAME, 1);
+    reader.read_lists_with(schemas::pool_that_plans(&url, &schema, 1).unwrap());
+    reader.lists().execute(FILL).await.unwrap();
     for by in [By::Created, By::Ready, By::Title, By::Views, By::Duration] {
         for descending in [false, true] {
             let list = List {
@@ -55,7 +56,7 @@ async fn no_list_is_read_without_an_index() {
         "select name, statement from pg_prepared_statements 
          where statement like '%limit $13' and statement not like '%pg_prepared%'",
     )
-    .fetch_all(&reader.lists)
+    .fetch_all(&reader.lists())
     .await
     .unwrap();
     assert_eq!(prepared.len(), 10, "an order each, both ways");
@@ -65,7 +66,7 @@ async fn no_list_is_read_without_an_index() {
                 "explain (format json) execute {name}({arguments}, null, null, null, null, null, null, 21)"
             );
             let (plan,): (Value,) = sqlx::query_as(AssertSqlSafe(explain))
-                .fetch_one(&reader.lists)
+                .fetch_one(&reader.lists())
                 .await
                 .unwrap();
             let read = plan.to_string();

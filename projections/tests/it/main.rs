@@ -2,6 +2,7 @@
 
 mod again;
 mod fence;
+mod generations;
 mod lease;
 mod lists;
 mod platform;

@@ -9,6 +9,7 @@ mod kill;
 mod media;
 mod outages;
 mod platform;
+mod read_models;
 mod rebuild;
 mod retries;
 mod standby;

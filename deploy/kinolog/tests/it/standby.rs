@@ -19,7 +19,7 @@ use crate::{
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A process that ends with the test.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -111,7 +111,7 @@ async fn a_standby_takes_over_a_running_job_within_ten_seconds() {
 }
 
 /// What the supervisor told a role, but for the socket that it handed down.
-fn environment_of(pid: u32) -> Vec<(String, String)> {
+pub fn environment_of(pid: u32) -> Vec<(String, String)> {
     let text = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
     let text = String::from_utf8(text).unwrap();
     let variables = text.split('\0').filter_map(|line| line.split_once('='));
@@ -121,7 +121,7 @@ fn environment_of(pid: u32) -> Vec<(String, String)> {
         .collect()
 }
 
-fn start(command: &mut Command, environment: &[(String, String)], log: &Path) -> Process {
+pub fn start(command: &mut Command, environment: &[(String, String)], log: &Path) -> Process {
     let log = std::fs::File::create(log).unwrap();
     let child = command
         .env_clear()
