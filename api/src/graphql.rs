@@ -12,6 +12,7 @@ mod list;
 pub(crate) mod loader;
 mod mutation;
 mod nulls;
+mod owner;
 mod query;
 mod queue;
 mod retry;

@@ -50,9 +50,10 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
     };
     let objects = part(async { Ok(app.objects.ready().await?) });
     let (log, objects) = tokio::join!(log, objects);
-    let (catalogue, announcements, popularity) = tokio::join!(
+    let (catalogue, announcements, owners, popularity) = tokio::join!(
         part(app.reader.standing(Model::Catalogue)),
         part(app.reader.standing(Model::Announcements)),
+        part(app.reader.standing(Model::Owners)),
         part(app.reader.standing(Model::Popularity)),
     );
     let target = log.as_ref().ok().copied().flatten();
@@ -64,6 +65,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response {
     for (name, standing) in [
         ("catalogue", catalogue),
         ("announcements", announcements),
+        ("owners", owners),
         ("search", Ok(app.search.standing())),
         ("popularity", popularity),
     ] {

@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Waits {
     Catalogue,
+    Owners,
     Search,
 }
 
@@ -76,6 +77,11 @@ pub(crate) async fn wait(
                     .wait_for(Model::Catalogue, commit, timeout)
                     .await
                     .map_err(internal("wait for the catalogue"))?,
+                Waits::Owners => app
+                    .reader
+                    .wait_for(Model::Owners, commit, timeout)
+                    .await
+                    .map_err(internal("wait for the owners"))?,
                 Waits::Search => app.search.wait_for(commit, timeout).await,
             };
             if !there {

@@ -19,6 +19,7 @@ use sqlx::PgPool;
 use crate::{
     Config, announcements, catalogue,
     overview::Stopped,
+    owners,
     popularity::{self, Popularity},
     reader::{Model, Reader},
     runner::{Applied, Projection},
@@ -57,6 +58,7 @@ pub async fn again(
     let stopped = match model {
         Model::Catalogue => store::stopped(&reader.catalogue(), VIDEOS_MAX).await?,
         Model::Announcements => store::stopped(&reader.announcements(), VIDEOS_MAX).await?,
+        Model::Owners => store::stopped(&reader.owners(), VIDEOS_MAX).await?,
         Model::Popularity => {
             popularity::stopped(&mut reader.redis.clone(), reader.popularity()).await?
         }
@@ -80,6 +82,9 @@ pub async fn again(
             Model::Announcements => {
                 let pool = &reader.announcements();
                 in_postgres::<announcements::Announcements>(pool, log, epoch, video).await
+            }
+            Model::Owners => {
+                in_postgres::<owners::Owners>(&reader.owners(), log, epoch, video).await
             }
             Model::Popularity => in_redis(&reader, config, log, epoch, video).await,
         };

@@ -29,6 +29,7 @@ mod views;
 mod list_tests;
 
 pub(crate) use apply::Catalogue;
+pub(crate) use jobs::job_of;
 
 /// The projection.
 pub(crate) type Projection = crate::store::Postgres<Catalogue>;

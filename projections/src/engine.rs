@@ -21,6 +21,7 @@ use crate::{
     Config, announcements, catalogue,
     generations::{Generation, Generations, State},
     lease::Lease,
+    owners,
     popularity::{self, Popularity},
     reader::Model,
     runner::{self, BackOff, Projection},
@@ -275,6 +276,7 @@ pub async fn begin(config: &Config, model: Model, accepted: bool) -> anyhow::Res
     let version = match model {
         Model::Catalogue => catalogue::VERSION,
         Model::Announcements => announcements::VERSION,
+        Model::Owners => owners::VERSION,
         Model::Popularity => popularity::VERSION,
     };
     generations.begin(version, accepted).await
@@ -291,6 +293,7 @@ pub async fn back(config: &Config, log: &Log, model: Model) -> anyhow::Result<i6
     match model {
         Model::Catalogue => back_of::<catalogue::Projection>(&engine).await,
         Model::Announcements => back_of::<announcements::Projection>(&engine).await,
+        Model::Owners => back_of::<owners::Projection>(&engine).await,
         Model::Popularity => back_of::<Popularity>(&engine).await,
     }
 }
@@ -322,6 +325,7 @@ pub async fn verify(config: &Config, log: &Log, model: Model) -> anyhow::Result<
     match model {
         Model::Catalogue => verify_of::<catalogue::Projection>(&engine).await,
         Model::Announcements => verify_of::<announcements::Projection>(&engine).await,
+        Model::Owners => verify_of::<owners::Projection>(&engine).await,
         Model::Popularity => verify_of::<Popularity>(&engine).await,
     }
 }

@@ -10,7 +10,7 @@ use domain::{
 use eventlog::{Epoch, Metadata, Recorded};
 
 use crate::{
-    Config, announcements, catalogue,
+    Config, announcements, catalogue, owners,
     popularity::{self, Popularity},
     reader::Reader,
     runner::{Applied, Batch, Projection},
@@ -32,6 +32,7 @@ async fn a_batch_that_comes_twice_is_applied_once() {
     };
     applied_once(catalogue::Projection::open(&config, 1).unwrap(), &batch).await;
     applied_once(announcements::Projection::open(&config, 1).unwrap(), &batch).await;
+    applied_once(owners::Projection::open(&config, 1).unwrap(), &batch).await;
     applied_once(Popularity::open(&config, 1).unwrap(), &batch).await;
 
     // The session looked twice and counts once, whatever the log says.

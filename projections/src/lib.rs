@@ -20,6 +20,7 @@ pub mod catalogue;
 pub mod engine;
 pub mod generations;
 pub mod overview;
+pub mod owners;
 pub mod popularity;
 pub mod queues;
 pub mod reader;
@@ -29,6 +30,7 @@ pub mod verify;
 mod lease;
 mod runner;
 mod schemas;
+mod sessions;
 mod store;
 mod words;
 
@@ -49,12 +51,12 @@ pub struct Config {
     pub redis_url: String,
 }
 
-/// Brings the schemas of all generations of the catalogue and the announcements up to date. Safe to run by many at once.
+/// Brings the schemas of all generations of the read models in PostgreSQL up to date. Safe to run by many at once.
 pub async fn migrate(postgres_url: &str) -> anyhow::Result<()> {
     schemas::migrate(postgres_url).await
 }
 
-/// Keeps catalogue, announcements and popularity up to date until `stop`.
+/// Keeps catalogue, announcements, owners and popularity up to date until `stop`.
 ///
 /// Waits for stores and the log as long as they are away. Fails only when going on would be wrong:
 /// a read model that belongs to another log, or that is ahead of it.
@@ -66,6 +68,7 @@ pub async fn run(config: Config, log: Log, stop: CancellationToken) -> anyhow::R
     tokio::try_join!(
         engine::keep::<catalogue::Projection>(engine.clone(), stop.clone()),
         engine::keep::<announcements::Projection>(engine.clone(), stop.clone()),
+        engine::keep::<owners::Projection>(engine.clone(), stop.clone()),
         engine::keep::<popularity::Popularity>(engine, stop),
     )?;
     Ok(())

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     announcements, catalogue,
     generations::{Generation, State},
-    popularity,
+    owners, popularity,
     reader::{Model, Reader},
     store,
 };
@@ -77,6 +77,7 @@ pub async fn overview(
         (_, None) => (0, vec![]),
         (Model::Catalogue, Some(_)) => in_postgres(&reader.catalogue()).await?,
         (Model::Announcements, Some(_)) => in_postgres(&reader.announcements()).await?,
+        (Model::Owners, Some(_)) => in_postgres(&reader.owners()).await?,
         (Model::Popularity, Some(_)) => {
             let stopped =
                 popularity::stopped(&mut reader.redis.clone(), reader.popularity()).await?;
@@ -104,12 +105,18 @@ async fn in_postgres(pool: &sqlx::PgPool) -> anyhow::Result<(u64, Vec<Stopped>)>
 }
 
 impl Model {
-    pub const ALL: [Self; 3] = [Self::Catalogue, Self::Announcements, Self::Popularity];
+    pub const ALL: [Self; 4] = [
+        Self::Catalogue,
+        Self::Announcements,
+        Self::Owners,
+        Self::Popularity,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Catalogue => catalogue::NAME,
             Self::Announcements => announcements::NAME,
+            Self::Owners => owners::NAME,
             Self::Popularity => popularity::NAME,
         }
     }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     announcements, catalogue,
     generations::{self, Generation, Generations},
-    popularity, schemas,
+    owners, popularity, schemas,
     store::{self, Checkpoint},
 };
 
@@ -73,6 +73,7 @@ struct Serving {
     /// For queries whose plan depends on what is asked.
     lists: PgPool,
     announcements: (i64, PgPool),
+    owners: (i64, PgPool),
     popularity: i64,
 }
 
@@ -81,6 +82,7 @@ struct Serving {
 struct Watches {
     catalogue: Watch,
     announcements: Watch,
+    owners: Watch,
     popularity: Watch,
 }
 
@@ -105,6 +107,7 @@ pub struct Standing {
 pub enum Model {
     Catalogue,
     Announcements,
+    Owners,
     Popularity,
 }
 
@@ -119,6 +122,7 @@ impl Reader {
                 catalogue: first(catalogue::NAME)?,
                 lists: lists_pool(postgres_url, 1)?,
                 announcements: first(announcements::NAME)?,
+                owners: first(owners::NAME)?,
                 popularity: 1,
             })),
             redis: popularity::connection(redis_url)?,
@@ -145,6 +149,10 @@ impl Reader {
     pub(crate) fn announcements(&self) -> PgPool {
         let serving = self.serving.read().expect(UNPOISONED);
         serving.announcements.1.clone()
+    }
+
+    pub(crate) fn owners(&self) -> PgPool {
+        self.serving.read().expect(UNPOISONED).owners.1.clone()
     }
 
     /// The generation of the counters.
@@ -181,6 +189,7 @@ impl Reader {
         let before = match name {
             catalogue::NAME => &mut serving.catalogue.0,
             announcements::NAME => &mut serving.announcements.0,
+            owners::NAME => &mut serving.owners.0,
             popularity::NAME => &mut serving.popularity,
             // Another release's.
             _ => return Ok(false),
@@ -195,6 +204,7 @@ impl Reader {
                 serving.lists = lists_pool(url, number)?;
             }
             announcements::NAME => serving.announcements.1 = generation_pool(url, name, number)?,
+            owners::NAME => serving.owners.1 = generation_pool(url, name, number)?,
             _ => {}
         }
         tracing::info!(projection = name, "reading generation {number} of {name}");
@@ -206,6 +216,7 @@ impl Reader {
         Ok(vec![
             self.standing(Model::Catalogue).await?,
             self.standing(Model::Announcements).await?,
+            self.standing(Model::Owners).await?,
             self.standing(Model::Popularity).await?,
         ])
     }
@@ -230,6 +241,7 @@ impl Reader {
         match model {
             Model::Catalogue => store::checkpoint(&self.catalogue()).await,
             Model::Announcements => store::checkpoint(&self.announcements()).await,
+            Model::Owners => store::checkpoint(&self.owners()).await,
             Model::Popularity => {
                 popularity::checkpoint(&mut self.redis.clone(), self.popularity()).await
             }
@@ -248,6 +260,7 @@ impl Reader {
         let watch = match model {
             Model::Catalogue => &self.watches.catalogue,
             Model::Announcements => &self.watches.announcements,
+            Model::Owners => &self.watches.owners,
             Model::Popularity => &self.watches.popularity,
         };
         // Listening begins before the look, so that nothing falls between the two.

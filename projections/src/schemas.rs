@@ -13,7 +13,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::{announcements, catalogue, generations::Generations, store::Rows};
+use crate::{announcements, catalogue, generations::Generations, owners, store::Rows};
 
 static ENGINE_MIGRATOR: Migrator = sqlx::migrate!("../migrations/read_models");
 
@@ -75,7 +75,8 @@ pub(crate) fn schema(name: &str, generation: i64) -> String {
 pub(crate) async fn migrate(url: &str) -> anyhow::Result<()> {
     migrate_engine(url).await?;
     migrate_all::<catalogue::Catalogue>(url).await?;
-    migrate_all::<announcements::Announcements>(url).await
+    migrate_all::<announcements::Announcements>(url).await?;
+    migrate_all::<owners::Owners>(url).await
 }
 
 async fn migrate_all<R: Rows>(url: &str) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ use crate::{
         app,
         connection::{self, SearchConnection, VideoConnection, offset_text, parse_offset},
         list::{VideoFilter, VideoOrder, cursor_text, filter, order, parse_cursor},
+        owner::{self, OwnerStatistics},
         queue::Queue,
         video::Video,
         viewer,
@@ -169,6 +170,24 @@ impl Query {
             .await
             .map_err(internal("read what is trending"))?;
         Ok(Some(videos.into_iter().map(Video).collect()))
+    }
+
+    /// How many videos an owner has, how long they are, what they take and how often they are viewed:
+    /// one's own, or anybody's for a token with the scope `analytics:read`.
+    #[graphql(complexity = "1 + position::cost(&min_position) + child_complexity")]
+    async fn owner_statistics(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The subject of the owner's token; one's own if not said.")] owner: Option<
+            String,
+        >,
+        #[graphql(
+            desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
+        )]
+        min_position: Option<String>,
+    ) -> Result<Option<OwnerStatistics>> {
+        position::wait(app(ctx)?, min_position.as_deref(), &[Waits::Owners]).await?;
+        Ok(Some(owner::statistics(ctx, owner).await?))
     }
 
     /// What waits to be processed, who works and what runs. Null before a conductor has ever

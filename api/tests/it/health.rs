@@ -28,6 +28,7 @@ fn ready_is_when_every_part_answers_and_has_caught_up() {
             "catalogue",
             "log",
             "objects",
+            "owners",
             "popularity",
             "postgres",
             "redis",

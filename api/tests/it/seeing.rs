@@ -210,6 +210,41 @@ fn lists_are_ordered_and_narrowed() {
 }
 
 #[test]
+fn statistics_are_for_their_owner_and_for_analysts() {
+    test(async |platform| {
+        let life = Life::begin(platform, "seeing-sums", "one", Visibility::Private).await;
+        let commit = life.complete().await;
+        let at = position(platform, commit).await;
+        let own = person("seeing-sums");
+        let query = "query($owner: String, $at: String) { ownerStatistics(owner: $owner, minPosition: $at) {
+            owner videos hours storageBytes views } }";
+        let sums = platform.data(Some(&own), query, json!({"at": at})).await;
+        let sums = &sums["ownerStatistics"];
+        assert_eq!(
+            (&sums["owner"], &sums["videos"]),
+            (&json!("seeing-sums"), &json!(1))
+        );
+        assert!(sums["storageBytes"].as_i64().unwrap() > 0);
+
+        let by_name = json!({"owner": "seeing-sums"});
+        let same = platform.data(Some(&own), query, by_name.clone()).await;
+        assert_eq!(&same["ownerStatistics"], sums);
+        let analyst = token("seeing-analyst", &[Scope::AnalyticsRead]);
+        let same = platform.data(Some(&analyst), query, by_name.clone()).await;
+        assert_eq!(&same["ownerStatistics"], sums);
+        let other = token("seeing-other", &[Scope::VideosRead]);
+        assert_eq!(
+            code(&platform.ask(Some(&other), query, by_name.clone()).await),
+            "FORBIDDEN"
+        );
+        assert_eq!(
+            code(&platform.ask(None, query, by_name).await),
+            "UNAUTHENTICATED"
+        );
+    });
+}
+
+#[test]
 fn one_reads_ones_own_writes() {
     test(async |platform| {
         let life = Life::begin(platform, "seeing-own", "before", Visibility::Private).await;

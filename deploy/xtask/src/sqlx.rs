@@ -19,7 +19,7 @@ const CRATES: [(&str, &[&str]); 2] = [
     ("conductor", &["conductor"]),
     (
         "projections",
-        &["catalogue", "announcements", "read_models"],
+        &["catalogue", "announcements", "owners", "read_models"],
     ),
 ];
 

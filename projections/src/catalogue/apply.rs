@@ -12,6 +12,7 @@ use sqlx::{PgConnection, migrate::Migrator};
 
 use super::{jobs, retry, views};
 use crate::{
+    sessions,
     store::{Rows, Unapplied},
     words::status_word,
 };
@@ -58,7 +59,7 @@ impl Rows for Catalogue {
     }
 
     async fn tidy(tx: &mut PgConnection, events: &[Recorded]) -> sqlx::Result<()> {
-        views::tidy(tx, events).await
+        sessions::tidy(tx, events).await
     }
 
     async fn video_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<Option<VideoId>> {

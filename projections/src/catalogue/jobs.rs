@@ -128,7 +128,7 @@ pub(super) async fn delete_all(tx: &mut PgConnection, video: VideoId) -> Result<
     Ok(())
 }
 
-fn job_of(stream: &str) -> Option<JobId> {
+pub(crate) fn job_of(stream: &str) -> Option<JobId> {
     stream.strip_prefix("job-")?.parse().ok()
 }
 

@@ -25,6 +25,7 @@ async fn obstruct(platform: &Platform, story: &Story) {
             file_name, content_type, size_bytes, upload_key, expires_at_ms, position)
          values ($1, '', '', '', '{}', 'public', 'ready', 0, '', '', 0, '', 0, 0)",
         "insert into announcements_g1.subjects (video, owner, title, visibility) values ($1, '', '', 'public')",
+        "insert into owners_g1.owned_videos (video, owner) values ($1, '')",
     ] {
         sqlx::query(statement)
             .bind(story.id.0)

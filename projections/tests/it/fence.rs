@@ -50,7 +50,7 @@ async fn a_checkpoint_passes_what_is_not_its_own() {
         .unwrap_or_else(|_| panic!("{model:?} never caught up"));
         platform.reader.standing(model).await.unwrap()
     };
-    for model in [Model::Catalogue, Model::Announcements, Model::Popularity] {
+    for model in Model::ALL {
         assert!(wait(model).await.commit.is_some(), "{model:?}");
     }
     // Neither the catalogue nor the announcements care for views.

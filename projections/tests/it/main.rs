@@ -5,6 +5,7 @@ mod fence;
 mod generations;
 mod lease;
 mod lists;
+mod owners;
 mod platform;
 mod reading;
 mod rebuild;

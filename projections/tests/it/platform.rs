@@ -133,7 +133,7 @@ impl Platform {
 
     /// Waits until every read model has got to `commit`.
     pub async fn reach(&self, commit: u64) {
-        for model in [Model::Catalogue, Model::Announcements, Model::Popularity] {
+        for model in Model::ALL {
             let reached = self.reader.wait_for(model, commit, PATIENCE).await.unwrap();
             assert!(reached, "{model:?} did not reach {commit}");
         }

@@ -11,15 +11,21 @@ use crate::{
     stores,
 };
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 14] = [
     "catalogue_g1.videos",
     "catalogue_g1.jobs",
     "catalogue_g1.tasks",
     "catalogue_g1.attempts",
     "catalogue_g1.renditions",
     "catalogue_g1.segments",
+    "catalogue_g1.video_views",
+    "catalogue_g1.view_sessions",
     "announcements_g1.announcements",
     "announcements_g1.subjects",
+    "owners_g1.owners",
+    "owners_g1.owned_videos",
+    "owners_g1.made",
+    "owners_g1.view_sessions",
 ];
 
 pub fn assert_same(now: &BTreeMap<String, String>, before: &BTreeMap<String, String>) {
@@ -35,6 +41,7 @@ pub async fn dump(platform: &Platform) -> BTreeMap<String, String> {
     for table in TABLES.into_iter().chain([
         "catalogue_g1.stopped_videos",
         "announcements_g1.stopped_videos",
+        "owners_g1.stopped_videos",
     ]) {
         let rows: String = sqlx::query_scalar(AssertSqlSafe(format!(
             "select coalesce(string_agg(t::text, E'\\n' order by t::text), '') from {table} t"
@@ -69,7 +76,7 @@ impl Platform {
 
     pub async fn forget_everything(&self) {
         let mut connection = self.catalogue().await;
-        for schema in ["catalogue_g1", "announcements_g1"] {
+        for schema in ["catalogue_g1", "announcements_g1", "owners_g1"] {
             sqlx::query(AssertSqlSafe(format!("drop schema {schema} cascade")))
                 .execute(&mut connection)
                 .await

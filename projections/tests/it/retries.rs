@@ -12,6 +12,7 @@ use domain::{
 use projections::catalogue::{self, Failure, Playback, RetryState};
 
 use crate::{
+    owners,
     platform::{PICTURE, Platform, Story, story},
     rebuild::{assert_same, dump},
 };
@@ -58,6 +59,12 @@ async fn a_retry_switches_in_one_step_and_a_rebuild_says_the_same() {
     let jobs = [third];
     let states = catalogue::renditions(&platform.reader, &jobs).await;
     assert_eq!(states.unwrap().len(), 3);
+    // What was replaced counts for its owner no more.
+    let owned = owners::statistics(&platform, &story.owner).await;
+    assert_eq!(
+        owned.storage_bytes,
+        owners::storage_bytes(&platform, third).await
+    );
 
     assert_rebuilt_the_same(platform, projecting, video.commit).await;
 }
@@ -97,6 +104,11 @@ async fn a_failed_retry_changes_nothing_that_is_played() {
     assert_eq!(retry.failure, Some(why));
     let history = catalogue::history(&platform.reader, story.id).await;
     assert!(history.unwrap().iter().any(|tried| tried.job == second));
+    let owned = owners::statistics(&platform, &story.owner).await;
+    assert_eq!(
+        owned.storage_bytes,
+        owners::storage_bytes(&platform, first).await
+    );
     assert_rebuilt_the_same(platform, projecting, position).await;
 }
 

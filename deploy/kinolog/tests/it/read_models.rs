@@ -108,7 +108,10 @@ async fn a_frozen_process_is_taken_over_and_thawed_writes_nothing() {
         .iter()
         .map(|it| it["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["catalogue", "announcements", "popularity"]);
+    assert_eq!(
+        names,
+        ["catalogue", "announcements", "owners", "popularity"]
+    );
     for line in &lines {
         assert_eq!(line["lagBytes"], 0, "{line}");
         assert_eq!(line["stoppedVideos"], json!([]), "{line}");
