@@ -83,7 +83,8 @@ impl App {
         let tasks = TaskTracker::new();
         let reader = Reader::new(&config.postgres_url, &config.redis_url)
             .context("failed to set up the read models")?;
-        let search = Index::open(&config.search_dir).context("failed to open the search index")?;
+        let search = Index::open(&config.search_dir, config.ranking)
+            .context("failed to open the search index")?;
         let (spawn, spawn_too, spawn_also) = (tasks.clone(), tasks.clone(), tasks.clone());
         Ok(Self(Arc::new(Handles {
             hub: Hub::new(reader.clone()),

@@ -17,6 +17,7 @@ mod query;
 mod queue;
 mod retry;
 mod scalar;
+mod search;
 mod subscription;
 pub(crate) mod transport;
 mod video;

@@ -33,6 +33,7 @@ mod viewer;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::ensure;
+use projections::search::Ranking;
 pub use serve::{build, serve};
 
 /// Everything the api needs to know; secrets have no default.
@@ -50,6 +51,8 @@ pub struct Config {
     pub playback_secret: String,
     /// What URLs handed to clients begin with: `http://127.0.0.1:8080`.
     pub public_url: String,
+    /// In which order searches show what they find.
+    pub ranking: Ranking,
     pub tuning: Tuning,
 }
 

@@ -18,6 +18,7 @@ use axum::{
 use eventlog::Log;
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use objects::Objects;
+use projections::search::follow_views;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -164,6 +165,11 @@ fn start(app: &App) {
     let (search, log, search_stop) = (app.search.clone(), app.log.clone(), stop());
     keep(app, "search", async move {
         search.follow(log, search_stop).await
+    });
+    let (views, views_stop) = (app.clone(), stop());
+    keep(app, "search views", async move {
+        follow_views(&views.search, &views.reader, views_stop).await;
+        Ok(())
     });
     let (hub, hub_stop) = (app.clone(), stop());
     keep(app, "announcements", async move {

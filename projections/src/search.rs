@@ -12,21 +12,34 @@ use std::{
     time::Duration,
 };
 
-use domain::id::{Owner, VideoId};
+use domain::id::VideoId;
 use tokio::sync::watch;
 
+mod analysis;
+mod asked;
+mod best;
+mod document;
 mod documents;
 mod follow;
+mod highlight;
+mod language;
+mod offline;
 mod query;
+mod ranking;
+mod schema;
+mod sight;
+mod spelling;
 mod statistics;
+mod tally;
+mod views;
 
-/// The part of a query that is looked at.
-pub const QUERY_CHARS_MAX: usize = 200;
-
-pub const PAGE_MAX: usize = 100;
-
-/// How far a list of hits can be followed.
-pub const OFFSET_MAX: usize = 10_000;
+pub use highlight::{Marker, Part};
+pub use offline::Sample;
+pub use query::{Hits, OFFSET_MAX, PAGE_MAX, QUERY_CHARS_MAX, Search};
+pub use ranking::{Ranking, Weights};
+pub use sight::Filter;
+pub use tally::{DURATIONS_MS, Facets, HEIGHTS, TAGS_MAX};
+pub use views::follow_views;
 
 pub const NAME: &str = "search";
 
@@ -40,6 +53,8 @@ pub struct Index {
 
 struct Shared {
     dir: PathBuf,
+    ranking: Ranking,
+    views: Mutex<Arc<views::Views>>,
     /// `None` after the disk failed, until it is opened again.
     open: Mutex<Option<documents::Open>>,
     view: Mutex<documents::View>,
@@ -53,21 +68,15 @@ struct Progress {
     caught_up: bool,
 }
 
-/// One page of hits, best first. The caller loads the videos and still checks who may see them:
-/// the index may be a moment behind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hits {
-    pub videos: Vec<VideoId>,
-    pub total: usize,
-}
-
 impl Index {
     /// Opens the index in `dir`, or begins a new one there. Blocks for the disk.
-    pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        let open = documents::Open::new(dir)?;
+    pub fn open(dir: &Path, ranking: Ranking) -> anyhow::Result<Self> {
+        let open = documents::Open::new(dir, ranking.weights)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
+                ranking,
+                views: Mutex::default(),
                 view: Mutex::new(open.view()),
                 progress: watch::channel(open.progress()).0,
                 open: Mutex::new(Some(open)),
@@ -84,18 +93,26 @@ impl Index {
         follow::follow(&self.shared, log, stop).await
     }
 
-    /// Videos that fit `query` and that `viewer` may find: public and playable ones, and the viewer's own.
-    /// Mistakes in the query's syntax are overlooked; an empty query finds nothing.
-    pub fn search(
-        &self,
-        query: &str,
-        viewer: Option<&Owner>,
-        offset: usize,
-        first: usize,
-    ) -> anyhow::Result<Hits> {
+    /// Videos that fit what is asked and that the viewer may find: public and playable ones, and the
+    /// viewer's own. Blocks for the disk.
+    pub fn search(&self, search: &Search) -> anyhow::Result<Hits> {
         let view = self.shared.view.lock().expect(UNPOISONED).clone();
-        let searcher = view.reader.searcher();
-        query::search(&searcher, view.fields, query, viewer, offset, first)
+        let views = self.views();
+        let factors = ranking::Factors::new(self.shared.ranking, &views, search.now_ms);
+        query::search(&view.reader.searcher(), view.fields, search, factors)
+    }
+
+    fn views(&self) -> Arc<views::Views> {
+        self.shared.views.lock().expect(UNPOISONED).clone()
+    }
+
+    fn set_views(&self, views: views::Views) {
+        *self.shared.views.lock().expect(UNPOISONED) = Arc::new(views);
+    }
+
+    /// Ranks by these views from now on, until they are counted again.
+    pub fn rank_by_views(&self, views: impl IntoIterator<Item = (VideoId, u64)>) {
+        self.set_views(views::Views::of_videos(views));
     }
 
     /// Where the index stands.
@@ -129,7 +146,7 @@ impl Shared {
         if let Some(open) = slot.as_mut() {
             return work(open);
         }
-        let open = slot.insert(documents::Open::new(&self.dir)?);
+        let open = slot.insert(documents::Open::new(&self.dir, self.ranking.weights)?);
         self.show(open);
         work(open)
     }
@@ -142,7 +159,7 @@ impl Shared {
     fn begin_anew(&self) -> anyhow::Result<()> {
         let mut slot = self.open.lock().expect(UNPOISONED);
         *slot = None;
-        let open = slot.insert(documents::Open::begin(&self.dir)?);
+        let open = slot.insert(documents::Open::begin(&self.dir, self.ranking.weights)?);
         self.show(open);
         Ok(())
     }

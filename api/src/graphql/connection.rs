@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     error::{ApiError, Code},
-    graphql::{scalar::Long, video::Video},
+    graphql::video::Video,
 };
 
 const FIRST_DEFAULT: i32 = 20;
@@ -54,30 +54,10 @@ pub(crate) struct VideoConnection {
     page_info: PageInfo,
 }
 
-/// A page of search results, best first.
-#[derive(SimpleObject)]
-pub(crate) struct SearchConnection {
-    edges: Vec<VideoEdge>,
-    page_info: PageInfo,
-    /// How many videos fit the query, over all pages.
-    total_count: Long,
-}
-
 impl VideoConnection {
     pub(crate) fn new(edges: Vec<(String, Video)>, has_next_page: bool) -> Self {
         let (edges, page_info) = page(edges, has_next_page);
         Self { edges, page_info }
-    }
-}
-
-impl SearchConnection {
-    pub(crate) fn new(edges: Vec<(String, Video)>, has_next_page: bool, total: usize) -> Self {
-        let (edges, page_info) = page(edges, has_next_page);
-        Self {
-            edges,
-            page_info,
-            total_count: Long::of(total as u64),
-        }
     }
 }
 
@@ -86,13 +66,21 @@ fn page(edges: Vec<(String, Video)>, has_next_page: bool) -> (Vec<VideoEdge>, Pa
         .into_iter()
         .map(|(cursor, node)| VideoEdge { node, cursor })
         .collect();
-    let page_info = PageInfo {
-        has_next_page,
-        has_previous_page: false,
-        start_cursor: edges.first().map(|edge| edge.cursor.clone()),
-        end_cursor: edges.last().map(|edge| edge.cursor.clone()),
-    };
-    (edges, page_info)
+    let first = edges.first().map(|edge| edge.cursor.clone());
+    let last = edges.last().map(|edge| edge.cursor.clone());
+    (edges, PageInfo::new(has_next_page, first, last))
+}
+
+impl PageInfo {
+    /// `first` and `last` are the cursors of the page's items.
+    pub(crate) fn new(has_next_page: bool, first: Option<String>, last: Option<String>) -> Self {
+        Self {
+            has_next_page,
+            has_previous_page: false,
+            start_cursor: first,
+            end_cursor: last,
+        }
+    }
 }
 
 /// Hits are ordered by how well they fit; their place in that order is their cursor.

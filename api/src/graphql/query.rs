@@ -7,7 +7,8 @@ use projections::{
         self,
         list::{self, List},
     },
-    popularity, queues, search,
+    popularity, queues,
+    search::QUERY_CHARS_MAX,
 };
 
 use crate::{
@@ -15,10 +16,11 @@ use crate::{
     error::{ApiError, Code, internal},
     graphql::{
         app,
-        connection::{self, SearchConnection, VideoConnection, offset_text, parse_offset},
+        connection::{self, VideoConnection, parse_offset},
         list::{VideoFilter, VideoOrder, cursor_text, filter, order, parse_cursor},
         owner::{self, OwnerStatistics},
         queue::Queue,
+        search::{self, SearchConnection, SearchFilters, Wanted},
         video::Video,
         viewer,
     },
@@ -121,14 +123,17 @@ impl Query {
         Ok(Some(VideoConnection::new(edges, page.has_next)))
     }
 
-    /// Videos by title, description and tags, best first: public ones and one's own.
+    /// Videos by title, description and tags, best first: public ones and one's own. Words are found
+    /// in other forms too, and with small mistakes; "words in quotes" stand just so; a -word must not
+    /// be there. An empty query finds all that fits the filters, if there are any.
     #[graphql(
         complexity = "position::cost(&min_position) + connection::cost(first, child_complexity)"
     )]
     async fn search(
         &self,
         ctx: &Context<'_>,
-        query: String,
+        #[graphql(desc = "At most 200 characters.")] query: String,
+        filters: Option<SearchFilters>,
         #[graphql(desc = "How many, 1 to 100; 20 if not said.")] first: Option<i32>,
         #[graphql(desc = "Go on after this cursor.")] after: Option<String>,
         #[graphql(
@@ -138,13 +143,16 @@ impl Query {
     ) -> Result<Option<SearchConnection>> {
         let app = app(ctx)?;
         let first = connection::first(first)?;
-        if query.chars().count() > search::QUERY_CHARS_MAX {
-            let message = format!("query: at most {} characters", search::QUERY_CHARS_MAX);
-            return Err(ApiError::new(Code::Invalid, message).into());
-        }
+        check_chars("query", &query)?;
         let offset = match after.as_deref() {
             Some(text) => parse_offset(text)?.saturating_add(1),
             None => 0,
+        };
+        let wants = ctx.look_ahead();
+        let wanted = Wanted {
+            total: wants.field("totalCount").exists(),
+            facets: wants.field("facets").exists(),
+            highlights: wants.field("edges").field("highlights").exists(),
         };
         position::wait(
             app,
@@ -152,7 +160,23 @@ impl Query {
             &[Waits::Search, Waits::Catalogue],
         )
         .await?;
-        let found = found(app, viewer(ctx)?, query, offset, first).await?;
+        let page = (offset, first);
+        let found = search::page(app, viewer(ctx)?, query, filters, page, &wanted).await?;
+        Ok(Some(found))
+    }
+
+    /// Videos while somebody is still typing, best first: each word of `prefix` is the beginning of
+    /// one in title or tags. Public videos and one's own.
+    #[graphql(complexity = "search::suggestions_cost(first, child_complexity)")]
+    async fn suggest(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "At most 200 characters.")] prefix: String,
+        #[graphql(desc = "How many, 1 to 20; 10 if not said.")] first: Option<i32>,
+    ) -> Result<Option<Vec<Video>>> {
+        let first = search::suggestions(first)?;
+        check_chars("prefix", &prefix)?;
+        let found = search::suggest(app(ctx)?, viewer(ctx)?, prefix, first).await?;
         Ok(Some(found))
     }
 
@@ -221,44 +245,10 @@ pub(crate) async fn find(app: &App, viewer: &Viewer, id: &ID) -> Result<Option<V
         .map(Video))
 }
 
-async fn found(
-    app: &App,
-    viewer: &Viewer,
-    query: String,
-    offset: usize,
-    first: usize,
-) -> Result<SearchConnection, ApiError> {
-    if offset >= search::OFFSET_MAX {
-        return Err(ApiError::new(
-            Code::LimitExceeded,
-            format!("only the first {} results can be seen", search::OFFSET_MAX),
-        ));
+fn check_chars(argument: &str, text: &str) -> Result<(), ApiError> {
+    if text.chars().count() > QUERY_CHARS_MAX {
+        let message = format!("{argument}: at most {QUERY_CHARS_MAX} characters");
+        return Err(ApiError::new(Code::Invalid, message));
     }
-    let (index, owner) = (app.search.clone(), viewer.reads_as().cloned());
-    let searching = app
-        .tasks
-        .spawn_blocking(move || index.search(&query, owner.as_ref(), offset, first));
-    let hits = searching
-        .await
-        .map_err(internal("search"))?
-        .map_err(internal("search"))?;
-    let mut entries = catalogue::videos_by_ids(&app.reader, &hits.videos)
-        .await
-        .map_err(internal("read the videos that were found"))?;
-    // The index may be a moment behind: who may see a video is what the catalogue says.
-    entries.retain(|video| {
-        viewer.owns(&video.owner)
-            || (video.playable && viewer.is_shown(&video.owner, video.details.visibility))
-    });
-    let has_next = offset + hits.videos.len() < hits.total;
-    let edges = hits
-        .videos
-        .iter()
-        .enumerate()
-        .filter_map(|(index, id)| {
-            let entry = entries.iter().find(|video| video.id == *id)?;
-            Some((offset_text(offset + index), Video(entry.clone())))
-        })
-        .collect();
-    Ok(SearchConnection::new(edges, has_next, hits.total))
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod queue;
 mod requests;
 mod retries;
 mod schema;
+mod searching;
 mod seeing;
 mod socket;
 mod uploads;

@@ -186,6 +186,7 @@ async fn start(dir: &std::path::Path) -> (Log, Objects, Reader, Config, Api) {
         hook_token: HOOK_TOKEN.to_owned(),
         playback_secret: PLAYBACK_SECRET.to_owned(),
         public_url: api_url,
+        ranking: Default::default(),
         tuning: Tuning::default(),
     };
     let reader = Reader::new(&config.postgres_url, &config.redis_url).unwrap();

@@ -94,6 +94,18 @@ pub struct Settings {
     pub requests_max: u64,
     /// Views one client may record in a minute.
     pub views_per_minute: u64,
+    /// How often a word counts in searches that stands in a title; in a description it counts once.
+    pub search_title_weight: u64,
+    /// The same, of tags.
+    pub search_tags_weight: u64,
+    /// What a video gains at most by being viewed.
+    pub search_popularity_percent: u64,
+    /// With so many views it gains all of that.
+    pub search_views_full: u64,
+    /// What a video gains at most by being new.
+    pub search_recency_percent: u64,
+    /// In so many days it loses half of that.
+    pub search_half_life_days: u64,
     /// How long a worker may be silent before its task is handed on.
     pub lease_ms: u64,
     /// How often workers are asked to beat.
@@ -109,6 +121,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let tuning = api::Tuning::default();
+        let ranking = projections::search::Ranking::default();
         let conductor = conductor::Config::new("", "");
         Self {
             eventstore: String::new(),
@@ -136,6 +149,12 @@ impl Default for Settings {
             socket_ping_every_ms: millis(tuning.socket_ping_every),
             requests_max: tuning.requests_max as u64,
             views_per_minute: u64::from(tuning.views_per_minute),
+            search_title_weight: u64::from(ranking.weights.title),
+            search_tags_weight: u64::from(ranking.weights.tags),
+            search_popularity_percent: percent(ranking.popularity),
+            search_views_full: u64::from(ranking.views_full),
+            search_recency_percent: percent(ranking.recency),
+            search_half_life_days: u64::from(ranking.half_life_days),
             lease_ms: millis(conductor.lease),
             heartbeat_ms: millis(conductor.heartbeat),
             worker_stall_seconds: 60,
@@ -317,6 +336,10 @@ impl Settings {
         values.extend(numbers.map(|(name, value, _)| (name, value.to_string(), false)));
         values
     }
+}
+
+fn percent(share: f32) -> u64 {
+    (share * 100.0).round() as u64
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -52,6 +52,7 @@ pub async fn api(
         hook_token: settings.hook_token.0.clone(),
         playback_secret: settings.playback_secret.0.clone(),
         public_url: settings.public_url.clone(),
+        ranking: settings.ranking(),
         tuning: settings.tuning(),
     };
     let (log, objects) = (log(&settings)?, objects(&settings)?);

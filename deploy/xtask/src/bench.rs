@@ -19,15 +19,17 @@ const MEDIA: &str = "../shared/media/mixed-60s.mp4";
 #[derive(Clone, Copy)]
 enum Bench {
     Eventstore,
+    Search,
     Transcode,
 }
 
 impl Bench {
-    const ALL: [Self; 2] = [Self::Eventstore, Self::Transcode];
+    const ALL: [Self; 3] = [Self::Eventstore, Self::Search, Self::Transcode];
 
     fn name(self) -> &'static str {
         match self {
             Self::Eventstore => "eventstore",
+            Self::Search => "search",
             Self::Transcode => "transcode",
         }
     }
@@ -37,6 +39,7 @@ impl Bench {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Eventstore => &[programs::EVENTSTORE],
+            Self::Search => &["projections"],
             Self::Transcode => &programs::PACKAGES,
         }
     }

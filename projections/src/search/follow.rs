@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{fact::AnyEvent, id::VideoId};
+use domain::id::VideoId;
 use eventlog::{Followed, Log, Recorded};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -193,12 +193,11 @@ impl Reading {
 fn fold(open: &mut Open, recorded: &Recorded) -> anyhow::Result<usize> {
     // Reaches the disk with the next commit, which covers it.
     open.payload.last_event = Some(recorded.commit);
-    if !recorded.type_name.starts_with("video.") {
+    if recorded.type_name.starts_with("views.") {
         return Ok(open.pending());
     }
     match &recorded.event {
-        Ok(AnyEvent::Video(fact)) => open.fold(fact)?,
-        Ok(AnyEvent::Job(_) | AnyEvent::Views(_)) => {}
+        Ok(event) => open.fold(recorded, event)?,
         Err(error) => {
             let video = match subject(recorded) {
                 Subject::Video(video) => video,

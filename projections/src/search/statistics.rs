@@ -11,12 +11,7 @@ use tantivy::{
     schema::{Field, IndexRecordOption},
 };
 
-use super::documents::Fields;
-
-/// What counts as an ordinary length, in words. Fixed, because the exact one is known only with old versions.
-const TITLE_WORDS: u64 = 6;
-const TAGS_WORDS: u64 = 4;
-const DESCRIPTION_WORDS: u64 = 40;
+use super::schema::{BEGINNINGS_AVERAGE, Fields, WORDS_AVERAGE};
 
 pub(super) struct Alive<'a> {
     pub searcher: &'a Searcher,
@@ -25,12 +20,10 @@ pub(super) struct Alive<'a> {
 
 impl Bm25StatisticsProvider for Alive<'_> {
     fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
-        let words = if field == self.fields.title {
-            TITLE_WORDS
-        } else if field == self.fields.tags {
-            TAGS_WORDS
-        } else if field == self.fields.description {
-            DESCRIPTION_WORDS
+        let words = if field == self.fields.words {
+            WORDS_AVERAGE
+        } else if field == self.fields.beginnings {
+            BEGINNINGS_AVERAGE
         } else {
             1
         };
@@ -45,13 +38,13 @@ impl Bm25StatisticsProvider for Alive<'_> {
         let mut documents = 0;
         for segment in self.searcher.segment_readers() {
             let index = segment.inverted_index(term.field())?;
-            let Some(postings) = index.read_postings(term, IndexRecordOption::Basic)? else {
+            let Some(alive) = segment.alive_bitset() else {
+                documents += u64::from(index.doc_freq(term)?);
                 continue;
             };
-            documents += u64::from(match segment.alive_bitset() {
-                Some(alive) => postings.doc_freq_given_deletes(alive),
-                None => postings.doc_freq(),
-            });
+            if let Some(postings) = index.read_postings(term, IndexRecordOption::Basic)? {
+                documents += u64::from(postings.doc_freq_given_deletes(alive));
+            }
         }
         Ok(documents)
     }

@@ -2,11 +2,13 @@
 
 mod again;
 mod fence;
+mod finding;
 mod generations;
 mod lease;
 mod lists;
 mod owners;
 mod platform;
+mod quality;
 mod reading;
 mod rebuild;
 mod retries;

@@ -5,7 +5,10 @@ use domain::{
     id::VideoId,
     video::{Changes, Status},
 };
-use projections::{announcements, catalogue, search::Index};
+use projections::{
+    announcements, catalogue,
+    search::{Filter, Index, Ranking, Search},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::platform::{PATIENCE, Platform, running, story};
@@ -119,7 +122,7 @@ async fn search_stops_a_video_too_and_remembers_that() {
         .await
         .unwrap();
     let dir = platform.dir.path().join("search");
-    let index = Index::open(&dir).unwrap();
+    let index = Index::open(&dir, Ranking::default()).unwrap();
     let following = running({
         let (index, log) = (index.clone(), platform.log.clone());
         |stop| async move { index.follow(log, stop).await }
@@ -134,16 +137,29 @@ async fn search_stops_a_video_too_and_remembers_that() {
     let late = platform
         .late_report(&newer, domain::id::JobId::default())
         .await;
-    let index = Index::open(&dir).unwrap();
+    let index = Index::open(&dir, Ranking::default()).unwrap();
     let following = running({
         let (index, log) = (index.clone(), platform.log.clone());
         |stop| async move { index.follow(log, stop).await }
     });
     assert!(index.wait_for(late, PATIENCE).await);
-    let hits = index.search("newer AND status:uploading", Some(&newer.owner), 0, 10);
+    let found = |duration_ms| {
+        let search = Search {
+            text: "newer".to_owned(),
+            viewer: Some(newer.owner.clone()),
+            filter: Filter {
+                duration_ms,
+                ..Filter::default()
+            },
+            first: 10,
+            ..Search::default()
+        };
+        index.search(&search).unwrap().videos.len()
+    };
+    assert_eq!(found(None), 2);
     assert_eq!(
-        hits.unwrap().total,
-        2,
+        found(Some(0..u64::MAX)),
+        0,
         "it stays as it was when it was stopped"
     );
     following.stop().await;

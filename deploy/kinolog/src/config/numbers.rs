@@ -2,6 +2,8 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use projections::search::{Ranking, Weights};
+
 use super::Settings;
 
 const SECOND: u64 = 1_000;
@@ -10,7 +12,7 @@ const DAY: u64 = 24 * HOUR;
 const WORKER_SLOTS_MAX: u64 = 256;
 
 /// What the api is told.
-pub const OF_API: [&str; 10] = [
+pub const OF_API: [&str; 16] = [
     "upload_url_ms",
     "upload_ms",
     "upload_grace_ms",
@@ -21,6 +23,12 @@ pub const OF_API: [&str; 10] = [
     "socket_ping_every_ms",
     "requests_max",
     "views_per_minute",
+    "search_title_weight",
+    "search_tags_weight",
+    "search_popularity_percent",
+    "search_views_full",
+    "search_recency_percent",
+    "search_half_life_days",
 ];
 
 /// As many tasks as cores, unless told otherwise: an encoder has one thread.
@@ -31,7 +39,7 @@ pub fn cores() -> u64 {
 
 impl Settings {
     /// Name, value, and what is accepted.
-    pub fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 14] {
+    pub fn numbers(&self) -> [(&'static str, u64, RangeInclusive<u64>); 20] {
         [
             // A presigned URL lives for a week at most, says S3.
             ("upload_url_ms", self.upload_url_ms, SECOND..=7 * DAY),
@@ -49,6 +57,28 @@ impl Settings {
             ),
             ("requests_max", self.requests_max, 1..=1_000_000),
             ("views_per_minute", self.views_per_minute, 1..=1_000_000),
+            ("search_title_weight", self.search_title_weight, 1..=10),
+            ("search_tags_weight", self.search_tags_weight, 1..=10),
+            (
+                "search_popularity_percent",
+                self.search_popularity_percent,
+                0..=1_000,
+            ),
+            (
+                "search_views_full",
+                self.search_views_full,
+                1..=4_000_000_000,
+            ),
+            (
+                "search_recency_percent",
+                self.search_recency_percent,
+                0..=1_000,
+            ),
+            (
+                "search_half_life_days",
+                self.search_half_life_days,
+                1..=36_500,
+            ),
             ("lease_ms", self.lease_ms, SECOND..=HOUR),
             ("heartbeat_ms", self.heartbeat_ms, 100..=HOUR),
             (
@@ -58,6 +88,23 @@ impl Settings {
             ),
             ("worker_slots", self.worker_slots, 1..=WORKER_SLOTS_MAX),
         ]
+    }
+
+    /// In which order searches show what they find.
+    pub fn ranking(&self) -> Ranking {
+        let weight = |value: u64| u8::try_from(value).unwrap_or(u8::MAX);
+        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let share = |percent: u64| percent as f32 / 100.0;
+        Ranking {
+            weights: Weights {
+                title: weight(self.search_title_weight),
+                tags: weight(self.search_tags_weight),
+            },
+            popularity: share(self.search_popularity_percent),
+            views_full: number(self.search_views_full),
+            recency: share(self.search_recency_percent),
+            half_life_days: number(self.search_half_life_days),
+        }
     }
 
     /// The api's limits and intervals.
@@ -90,6 +137,7 @@ mod tests {
         let settings = Settings::default();
         let (ours, theirs) = (settings.tuning(), api::Tuning::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        assert_eq!(settings.ranking(), Ranking::default());
         for (name, value, allowed) in settings.numbers() {
             assert!(allowed.contains(&value), "{name} is {value}");
         }
