@@ -10,7 +10,6 @@
 mod bare;
 mod clients;
 mod corpus;
-#[path = "../../../deploy/embedded/eventstore/benches/eventstore/report.rs"]
 mod report;
 
 use std::{path::PathBuf, time::Instant};
@@ -22,7 +21,7 @@ use projections::search::{Index, Ranking, Search};
 use bare::Bare;
 use clients::Latencies;
 use corpus::Corpus;
-use report::{Bar, Figure, Report};
+use report::Figure;
 
 const VIDEOS: u64 = 1_000_000;
 const VIDEOS_QUICK: u64 = 100_000;
@@ -37,6 +36,9 @@ struct Cli {
     /// Smaller sizes: a look, not a figure. The lines say so.
     #[arg(long)]
     quick: bool,
+    /// How many videos, if not as many as the figure says. The lines say so.
+    #[arg(long)]
+    videos: Option<u64>,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -55,10 +57,8 @@ fn main() -> anyhow::Result<()> {
         true => (VIDEOS_QUICK, QUERIES_QUICK),
         false => (VIDEOS, QUERIES),
     };
-    let report = Report {
-        bench: "search",
-        quick: cli.quick,
-    };
+    let videos = cli.videos.unwrap_or(videos);
+    let quick = cli.quick || cli.videos.is_some();
     let corpus = Corpus::new(videos);
     let folder = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))
         .context("failed to make a folder for the indexes")?;
@@ -89,15 +89,16 @@ fn main() -> anyhow::Result<()> {
         clients::CLIENTS
     );
     let print = |name: &str, our: &[f64], their: &[f64], beside: &str, most: f64| {
-        report.print(&Figure {
+        let figure = Figure {
             name,
-            unit: "ms",
             values: our,
             beside,
             beside_values: their,
-            bar: Bar::RatioAtMost(most),
+            ratio_max: most,
             note: &note,
-        });
+            quick,
+        };
+        figure.print();
     };
     let beside = "bare Tantivy BM25 over the three fields, the same queries";
     print("mixed queries p50", &our.p50, &their.p50, beside, 1.5);

@@ -37,14 +37,6 @@ impl Searching {
         );
         hits.videos
     }
-
-    fn typed(&self, text: &str, viewer: Option<&str>) -> Vec<VideoId> {
-        let search = Search {
-            as_you_type: true,
-            ..asked(text, viewer)
-        };
-        self.index.search(&search).unwrap().videos
-    }
 }
 
 fn opened(dir: &std::path::Path) -> anyhow::Result<Index> {
