@@ -72,7 +72,7 @@ fn prefix(generation: i64) -> String {
     }
 }
 
-fn key(generation: i64, rest: impl std::fmt::Display) -> String {
+pub(crate) fn key(generation: i64, rest: impl std::fmt::Display) -> String {
     format!("{}{rest}", prefix(generation))
 }
 

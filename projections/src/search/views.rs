@@ -118,7 +118,7 @@ pub async fn follow_views(index: &Index, reader: &Reader, stop: CancellationToke
     loop {
         let told = tokio::select! {
             () = stop.cancelled() => return,
-            told = known.refresh(index, &mut redis) => told,
+            told = known.refresh(index, &mut redis, reader.popularity()) => told,
         };
         known.say(told);
         tokio::select! {
@@ -132,6 +132,8 @@ pub async fn follow_views(index: &Index, reader: &Reader, stop: CancellationToke
 struct Known {
     /// When all was read, and where the counters stood then.
     all: Option<(Instant, Option<u64>)>,
+    /// Of which counters that was.
+    generation: i64,
     is_away: bool,
 }
 
@@ -140,8 +142,12 @@ impl Known {
         &mut self,
         index: &Index,
         redis: &mut ConnectionManager,
+        generation: i64,
     ) -> anyhow::Result<()> {
-        let standing = popularity::checkpoint(redis).await?;
+        if std::mem::replace(&mut self.generation, generation) != generation {
+            self.all = None;
+        }
+        let standing = popularity::checkpoint(redis, generation).await?;
         let Some(standing) = standing.filter(|standing| standing.caught_up) else {
             // It is counting anew: what was known is nearer to the truth until it is done.
             self.all = None;
@@ -152,7 +158,7 @@ impl Known {
             .is_some_and(|(at, commit)| at.elapsed() < ALL_EVERY && commit <= standing.commit);
         if is_fresh {
             let known = index.views();
-            let mut lately = lately(redis).await?;
+            let mut lately = lately(redis, generation).await?;
             lately.retain(|(video, count)| known.of(low(*video)) != capped(*count));
             if !lately.is_empty() {
                 let mut views = (*known).clone();
@@ -163,7 +169,7 @@ impl Known {
             }
             return Ok(());
         }
-        index.set_views(all(redis).await?);
+        index.set_views(all(redis, generation).await?);
         self.all = Some((Instant::now(), standing.commit));
         Ok(())
     }
@@ -184,12 +190,12 @@ impl Known {
     }
 }
 
-async fn all(redis: &mut ConnectionManager) -> anyhow::Result<Views> {
+async fn all(redis: &mut ConnectionManager, generation: i64) -> anyhow::Result<Views> {
     let mut views = Views::default();
     let mut cursor = 0_u64;
     loop {
         let (next, pairs): (u64, Vec<(String, u64)>) = redis::cmd("HSCAN")
-            .arg(popularity::key("views"))
+            .arg(popularity::key(generation, "views"))
             .arg(cursor)
             .arg("COUNT")
             .arg(AT_A_TIME)
@@ -208,17 +214,24 @@ async fn all(redis: &mut ConnectionManager) -> anyhow::Result<Views> {
 }
 
 /// What was viewed in this hour or the one before.
-async fn lately(redis: &mut ConnectionManager) -> anyhow::Result<Vec<(VideoId, u64)>> {
-    let newest: Vec<i64> = redis.zrevrange(popularity::key("hours"), 0, 0).await?;
+async fn lately(
+    redis: &mut ConnectionManager,
+    generation: i64,
+) -> anyhow::Result<Vec<(VideoId, u64)>> {
+    let newest: Vec<i64> = redis
+        .zrevrange(popularity::key(generation, "hours"), 0, 0)
+        .await?;
     let Some(newest) = newest.first() else {
         return Ok(vec![]);
     };
     let mut found = vec![];
     for hour in [*newest, newest - 1] {
-        let key = popularity::key(format_args!("hour:{hour}"));
+        let key = popularity::key(generation, format_args!("hour:{hour}"));
         let videos: Vec<String> = redis.zrevrange(key, 0, OF_AN_HOUR_MAX - 1).await?;
         for some in videos.chunks(AT_A_TIME) {
-            let counts: Vec<Option<u64>> = redis.hmget(popularity::key("views"), some).await?;
+            let counts: Vec<Option<u64>> = redis
+                .hmget(popularity::key(generation, "views"), some)
+                .await?;
             for (video, count) in some.iter().zip(counts) {
                 if let (Ok(video), Some(count)) = (video.parse(), count) {
                     found.push((video, count));
