@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config,
     error::{ApiError, internal},
-    graphql::loader::{Attempts, Renditions, Views},
+    graphql::loader::{Attempts, Pasts, Renditions, Views},
     hub::Hub,
     limiter::Limiter,
     play::shelf::Shelf,
@@ -55,6 +55,7 @@ pub(crate) struct Handles {
     pub views: DataLoader<Views>,
     pub renditions: DataLoader<Renditions>,
     pub attempts: DataLoader<Attempts>,
+    pub pasts: DataLoader<Pasts>,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
     /// Why a background task gave up, if one did.
@@ -86,6 +87,7 @@ impl App {
         let search = Index::open(&config.search_dir, config.ranking)
             .context("failed to open the search index")?;
         let (spawn, spawn_too, spawn_also) = (tasks.clone(), tasks.clone(), tasks.clone());
+        let spawn_pasts = tasks.clone();
         Ok(Self(Arc::new(Handles {
             hub: Hub::new(reader.clone()),
             shelf: Shelf::new(reader.clone()),
@@ -108,6 +110,8 @@ impl App {
             .max_batch_size(Renditions::BATCH_MAX),
             attempts: DataLoader::new(Attempts(reader.clone()), move |task| spawn_also.spawn(task))
                 .max_batch_size(Attempts::BATCH_MAX),
+            pasts: DataLoader::new(Pasts(log.clone()), move |task| spawn_pasts.spawn(task))
+                .max_batch_size(Pasts::BATCH_MAX),
             failure: OnceLock::new(),
             epoch: OnceCell::new(),
             head_at_start: OnceCell::new(),

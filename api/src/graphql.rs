@@ -5,7 +5,9 @@
 //! * Every request is bounded in size, depth, complexity and time.
 //! * Every error has a code. The cause of `INTERNAL` stays here.
 
+mod as_of;
 pub(crate) mod connection;
+mod history;
 pub(crate) mod http;
 mod limits;
 mod list;

@@ -16,6 +16,7 @@ use domain::{
     video::{By, Visibility},
 };
 use http::{HeaderMap, header::AUTHORIZATION};
+use projections::catalogue::Video;
 
 use crate::{
     error::{ApiError, Code},
@@ -92,6 +93,15 @@ impl Viewer {
         }
     }
 
+    /// Whether this viewer may be told what became of a video, and how: its owner, operators, and
+    /// analysts where everyone may see it.
+    pub(crate) fn studies(&self, video: &Video) -> bool {
+        let analyses = self.with(Scope::AnalyticsRead).is_ok();
+        self.owns(&video.owner)
+            || self.operates()
+            || (analyses && self.sees(&video.owner, video.details.visibility))
+    }
+
     pub(crate) fn operates(&self) -> bool {
         match self {
             Self::Person(person) => person.allows(Scope::Operate),
@@ -109,6 +119,24 @@ impl Viewer {
                 format!("this needs a token with the scope `{scope}`"),
             )),
         }
+    }
+
+    /// The person, if their token has one of `scopes`.
+    pub(crate) fn with_one_of(&self, scopes: &[Scope]) -> Result<&Person, ApiError> {
+        let found = scopes.iter().find_map(|scope| self.with(*scope).ok());
+        found.ok_or_else(|| match self {
+            Self::Anonymous => ApiError::no_token(),
+            Self::Person(_) => {
+                let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+                ApiError::new(
+                    Code::Forbidden,
+                    format!(
+                        "this needs a token with the scope `{}`",
+                        names.join("` or `")
+                    ),
+                )
+            }
+        })
     }
 
     /// Who acts, for the log.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     LogError, Recorded,
     connection::{BackOff, Connection},
+    entry::Selection,
     recorded::Raw,
 };
 
@@ -30,12 +31,8 @@ const CHECKPOINT_EVENTS: u32 = 64;
 
 /// What a follower of the log hears.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are events; boxing each would cost more than the rest saves"
-)]
-pub enum Followed {
-    Event(Recorded),
+pub enum Followed<E = Recorded> {
+    Event(E),
     /// Everything of ours up to here was delivered.
     Checkpoint(u64),
     /// The end of the log was reached; what comes from now on is new.
@@ -43,14 +40,16 @@ pub enum Followed {
 }
 
 /// Ends when `stop` is cancelled or the reader is gone. An end before that is a bug.
-pub(crate) async fn run(
+pub(crate) async fn run<E: From<Raw>>(
     connection: Arc<Connection>,
+    selection: Selection,
     from: Option<u64>,
     stop: CancellationToken,
-    reader: mpsc::Sender<Followed>,
+    reader: mpsc::Sender<Followed<E>>,
 ) {
     let follower = Follower {
         connection: &connection,
+        selection: &selection,
         last: from,
         reader: &reader,
         back_off: BackOff::default(),
@@ -62,15 +61,16 @@ pub(crate) async fn run(
     }
 }
 
-pub(crate) fn channel() -> (mpsc::Sender<Followed>, mpsc::Receiver<Followed>) {
+pub(crate) fn channel<E>() -> (mpsc::Sender<Followed<E>>, mpsc::Receiver<Followed<E>>) {
     mpsc::channel(EVENTS_WAITING_MAX)
 }
 
-struct Follower<'a> {
+struct Follower<'a, E> {
     connection: &'a Connection,
+    selection: &'a Selection,
     /// Up to here everything was delivered.
     last: Option<u64>,
-    reader: &'a mpsc::Sender<Followed>,
+    reader: &'a mpsc::Sender<Followed<E>>,
     back_off: BackOff,
 }
 
@@ -81,7 +81,7 @@ enum Ended {
     NoReader,
 }
 
-impl Follower<'_> {
+impl<E: From<Raw>> Follower<'_, E> {
     async fn follow(mut self) {
         let mut is_lost = false;
         loop {
@@ -121,13 +121,20 @@ impl Follower<'_> {
                 prepare: commit,
             }),
         };
-        let filter = domain::codec::PREFIXES.iter().fold(
-            SubscriptionFilter::on_event_type().max(CHECKPOINT_EVENTS),
-            SubscriptionFilter::add_prefix,
-        );
         SubscribeToAllOptions::default()
             .position(from)
-            .filter(filter)
+            .filter(self.filter())
+    }
+
+    fn filter(&self) -> SubscriptionFilter {
+        let (filter, prefixes) = match self.selection {
+            Selection::Types(prefixes) => (SubscriptionFilter::on_event_type(), prefixes),
+            Selection::Streams(prefixes) => (SubscriptionFilter::on_stream_name(), prefixes),
+        };
+        prefixes.iter().fold(
+            filter.max(CHECKPOINT_EVENTS),
+            SubscriptionFilter::add_prefix,
+        )
     }
 
     async fn deliver(&mut self, subscription: &mut Subscription, is_lost: &mut bool) -> Ended {
@@ -142,7 +149,7 @@ impl Follower<'_> {
             self.back_off.reset();
             let delivered = match event {
                 SubscriptionEvent::EventAppeared(resolved) => match Raw::new(resolved) {
-                    Some(Ok(raw)) => self.event(&raw).await,
+                    Some(Ok(raw)) => self.event(raw).await,
                     Some(Err(error)) => return Ended::Unusable(error),
                     None => continue,
                 },
@@ -160,13 +167,14 @@ impl Follower<'_> {
         }
     }
 
-    async fn event(&mut self, raw: &Raw) -> Result<(), NoReader> {
+    async fn event(&mut self, raw: Raw) -> Result<(), NoReader> {
+        let commit = raw.commit;
         // A server may repeat the event we resumed after.
-        if self.last.is_some_and(|last| raw.commit <= last) {
+        if self.last.is_some_and(|last| commit <= last) {
             return Ok(());
         }
-        self.send(Followed::Event(Recorded::new(raw))).await?;
-        self.last = Some(raw.commit);
+        self.send(Followed::Event(raw.into())).await?;
+        self.last = Some(commit);
         Ok(())
     }
 
@@ -187,7 +195,7 @@ impl Follower<'_> {
         self.send(Followed::CaughtUp).await
     }
 
-    async fn send(&self, followed: Followed) -> Result<(), NoReader> {
+    async fn send(&self, followed: Followed<E>) -> Result<(), NoReader> {
         self.reader.send(followed).await.map_err(|_| NoReader)
     }
 }

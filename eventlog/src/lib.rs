@@ -9,14 +9,18 @@
 //! * An event of ours that cannot be read is an error for its reader. It is never skipped.
 
 mod connection;
+mod entry;
 mod error;
 mod follow;
+mod history;
 mod log;
 mod position;
 mod recorded;
 
+pub use entry::{About, Entry, Selection};
 pub use error::{AppendError, ExecuteError, LogError};
 pub use follow::Followed;
+pub use history::History;
 pub use log::{Appended, Executed, Loaded, Log, Revision, Stored, stream_name};
 pub use position::{BadPosition, Epoch, Position};
 pub use recorded::{Envelope, Metadata, Recorded};

@@ -24,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    AppendError, Envelope, Epoch, ExecuteError, Followed, LogError, Metadata, Position, Recorded,
+    AppendError, Entry, Envelope, Epoch, ExecuteError, Followed, LogError, Metadata, Position,
+    Recorded, Selection,
     connection::{Connection, Failure, answer},
     follow,
     recorded::{Raw, event_data},
@@ -251,9 +252,29 @@ impl Log {
     ///
     /// The channel ends after `stop` was cancelled.
     pub fn follow(&self, from: Option<u64>, stop: CancellationToken) -> mpsc::Receiver<Followed> {
+        self.follow_as(Selection::ours(), from, stop)
+    }
+
+    /// The same, of `selection` and not interpreted.
+    pub fn follow_entries(
+        &self,
+        selection: Selection,
+        from: Option<u64>,
+        stop: CancellationToken,
+    ) -> mpsc::Receiver<Followed<Entry>> {
+        self.follow_as(selection, from, stop)
+    }
+
+    fn follow_as<E: From<Raw> + Send + 'static>(
+        &self,
+        selection: Selection,
+        from: Option<u64>,
+        stop: CancellationToken,
+    ) -> mpsc::Receiver<Followed<E>> {
         let (sender, receiver) = follow::channel();
+        let connection = self.connection.clone();
         // It ends with `stop` or with the receiver, so that nobody needs to wait for it.
-        tokio::spawn(follow::run(self.connection.clone(), from, stop, sender));
+        tokio::spawn(follow::run(connection, selection, from, stop, sender));
         receiver
     }
 
@@ -268,6 +289,29 @@ impl Log {
         let options = ReadStreamOptions::default().position(from).max_count(limit);
         let events = self.read(stream, options).await?;
         Ok(events.iter().map(Recorded::new).collect())
+    }
+
+    /// The same, not interpreted.
+    pub async fn read_entries(
+        &self,
+        stream: &str,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, LogError> {
+        let from = StreamPosition::Position(from);
+        let options = ReadStreamOptions::default().position(from).max_count(limit);
+        let events = self.read(stream, options).await?;
+        Ok(events.into_iter().map(Entry::from).collect())
+    }
+
+    /// The last event of a stream; `None` where there is no stream.
+    pub async fn last_entry(&self, stream: &str) -> Result<Option<Entry>, LogError> {
+        let options = ReadStreamOptions::default()
+            .backwards()
+            .position(StreamPosition::End)
+            .max_count(1);
+        let events = self.read(stream, options).await?;
+        Ok(events.into_iter().next().map(Entry::from))
     }
 
     /// The position of the last event of ours; `None` where none is among the last

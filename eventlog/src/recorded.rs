@@ -100,6 +100,12 @@ impl Recorded {
     }
 }
 
+impl From<Raw> for Recorded {
+    fn from(raw: Raw) -> Self {
+        Self::new(&raw)
+    }
+}
+
 /// An event that was not decoded yet, of a known position.
 pub(crate) struct Raw {
     pub commit: u64,

@@ -21,8 +21,10 @@ use crate::reader::Reader;
 mod apply;
 mod jobs;
 pub mod list;
+mod past;
 mod retry;
 mod rows;
+mod versions;
 mod views;
 
 #[cfg(test)]
@@ -30,13 +32,17 @@ mod list_tests;
 
 pub(crate) use apply::Catalogue;
 pub(crate) use jobs::job_of;
+#[cfg(test)]
+pub(crate) use past::{Fold, Place};
+pub use past::{Moment, Past, PastError, past};
+pub use versions::page_as_of;
 
 /// The projection.
 pub(crate) type Projection = crate::store::Postgres<Catalogue>;
 
 pub const NAME: &str = "catalogue";
-/// Raised whenever the same events give other rows. 2: it counts views.
-pub(crate) const VERSION: i64 = 2;
+/// Raised whenever the same events give other rows. 2: it counts views. 3: it keeps what was true.
+pub(crate) const VERSION: i64 = 3;
 pub(crate) const CHANNEL: &str = "catalogue";
 
 /// The most that any one query returns.
@@ -67,6 +73,8 @@ pub struct Video {
     pub failure: Option<Failure>,
     /// The last time that one of its renditions was made again.
     pub retry: Option<Retry>,
+    /// `Some`: as it was then, not as it is.
+    pub as_of: Option<Moment>,
     /// The commit position of the last event that changed it.
     pub commit: u64,
 }

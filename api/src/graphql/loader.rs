@@ -4,13 +4,18 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_graphql::dataloader::Loader;
 use domain::id::{JobId, VideoId};
+use eventlog::Log;
+use futures::{StreamExt, TryStreamExt};
 use projections::{
-    catalogue::{self, Attempt, RenditionState},
+    catalogue::{self, Attempt, Moment, Past, RenditionState},
     popularity,
     reader::Reader,
 };
 
-use crate::error::{ApiError, internal};
+use crate::{
+    error::{ApiError, internal},
+    graphql::as_of,
+};
 
 /// How often videos were viewed.
 pub(crate) struct Views(pub Reader);
@@ -52,6 +57,37 @@ impl Loader<VideoId> for Attempts {
         }
         let shared = of_videos.into_iter().map(|(id, them)| (id, Arc::new(them)));
         Ok(shared.collect())
+    }
+}
+
+/// Videos as they were, with what was made of them by then.
+pub(crate) struct Pasts(pub Log);
+
+impl Pasts {
+    pub(crate) const BATCH_MAX: usize = catalogue::PAGE_MAX;
+    /// Each holds what one video is made of while it is folded.
+    const FOLDED_AT_ONCE_MAX: usize = 4;
+}
+
+impl Loader<(VideoId, Moment)> for Pasts {
+    type Value = Arc<Past>;
+    type Error = ApiError;
+
+    async fn load(
+        &self,
+        videos: &[(VideoId, Moment)],
+    ) -> Result<HashMap<(VideoId, Moment), Self::Value>, ApiError> {
+        let log = self.0.clone();
+        let pasts = videos.iter().copied().map(move |(id, moment)| {
+            let log = log.clone();
+            async move {
+                let past = catalogue::past(&log, id, moment).await;
+                past.map(|past| past.map(|past| ((id, moment), Arc::new(past))))
+            }
+        });
+        let pasts = futures::stream::iter(pasts).buffer_unordered(Self::FOLDED_AT_ONCE_MAX);
+        let pasts: Vec<_> = pasts.try_collect().await.map_err(as_of::refused)?;
+        Ok(pasts.into_iter().flatten().collect())
     }
 }
 

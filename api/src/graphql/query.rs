@@ -16,7 +16,9 @@ use crate::{
     error::{ApiError, Code, internal},
     graphql::{
         app,
+        as_of::{self, AsOf},
         connection::{self, VideoConnection, parse_offset},
+        history::{self, HistoryConnection},
         list::{VideoFilter, VideoOrder, cursor_text, filter, order, parse_cursor},
         owner::{self, OwnerStatistics},
         queue::Queue,
@@ -54,7 +56,9 @@ pub(crate) struct Query;
 #[Object]
 impl Query {
     /// One video, or null: a video you may not see looks like none.
-    #[graphql(complexity = "1 + position::cost(&min_position) + child_complexity")]
+    #[graphql(
+        complexity = "1 + position::cost(&min_position) + as_of::cost(&as_of) + child_complexity"
+    )]
     async fn video(
         &self,
         ctx: &Context<'_>,
@@ -63,16 +67,47 @@ impl Query {
             desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
         )]
         min_position: Option<String>,
+        #[graphql(
+            desc = "As it was then; what it was then played with, and its views, are null. For its owner, \
+                    for operators, and with the scope `analytics:read` where everyone could see it, \
+                    then and now."
+        )]
+        as_of: Option<AsOf>,
     ) -> Result<Option<Video>> {
         let app = app(ctx)?;
         position::wait(app, min_position.as_deref(), &[Waits::Catalogue]).await?;
-        Ok(find(app, viewer(ctx)?, &id).await?)
+        Ok(match as_of {
+            Some(as_of) => as_of::video(app, viewer(ctx)?, &id, &as_of).await?,
+            None => find(app, viewer(ctx)?, &id).await?,
+        })
+    }
+
+    /// Everything that happened to a video and to its jobs, oldest first. For its owner, for
+    /// operators, and with the scope `analytics:read` where everyone may see it; null for others.
+    #[graphql(
+        complexity = "position::cost(&min_position) + connection::cost(first, child_complexity)"
+    )]
+    async fn history(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        #[graphql(desc = "How many, 1 to 100; 20 if not said.")] first: Option<i32>,
+        #[graphql(desc = "Go on after this cursor, or after any position.")] after: Option<String>,
+        #[graphql(
+            desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
+        )]
+        min_position: Option<String>,
+    ) -> Result<Option<HistoryConnection>> {
+        let app = app(ctx)?;
+        let first = connection::first(first)?;
+        position::wait(app, min_position.as_deref(), &[Waits::Catalogue]).await?;
+        Ok(history::page(app, viewer(ctx)?, &id, first, after.as_deref()).await?)
     }
 
     /// Public, playable videos; or, with `mine`, all of one's own. Newest first, unless ordered
     /// otherwise.
     #[graphql(
-        complexity = "position::cost(&min_position) + connection::cost(first, child_complexity)"
+        complexity = "position::cost(&min_position) + as_of::cost(&as_of) + connection::cost(first, child_complexity)"
     )]
     #[expect(
         clippy::too_many_arguments,
@@ -96,6 +131,11 @@ impl Query {
             desc = "Wait, at most 5 s, until this position of a mutation's answer is visible here."
         )]
         min_position: Option<String>,
+        #[graphql(
+            desc = "As they were then, newest first, without those that were deleted since. Needs the \
+                    scope `analytics:read`, or `videos:read` with `mine`; takes no filter."
+        )]
+        as_of: Option<AsOf>,
     ) -> Result<Option<VideoConnection>> {
         let app = app(ctx)?;
         let first = connection::first(first)?;
@@ -112,9 +152,12 @@ impl Query {
                 .transpose()?,
         };
         position::wait(app, min_position.as_deref(), &[Waits::Catalogue]).await?;
-        let page = list::page(&app.reader, &list, first)
-            .await
-            .map_err(internal("list videos"))?;
+        let page = match as_of {
+            Some(as_of) => as_of::videos(app, viewer(ctx)?, &list, &as_of, first).await?,
+            None => list::page(&app.reader, &list, first)
+                .await
+                .map_err(internal("list videos"))?,
+        };
         let edges = page
             .videos
             .into_iter()

@@ -50,10 +50,10 @@ impl RenditionRetry {
             },
             requested_at: moment(retry.asked_ms),
             ended_at: retry.ended_ms.map(moment),
-            failure: retry
-                .failure
-                .as_ref()
-                .map(|failure| Failure::with_history_of(video.id, failure)),
+            failure: retry.failure.as_ref().map(|failure| match video.as_of {
+                Some(_) => Failure::from(failure),
+                None => Failure::with_history_of(video.id, failure),
+            }),
         })
     }
 }

@@ -1,12 +1,14 @@
 //! A video as clients see it.
 
+use std::sync::Arc;
+
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
 use domain::{
     id::VideoId,
     media::Kind,
     video::{self as rules, Status as State},
 };
-use projections::catalogue::{self, RenditionState};
+use projections::catalogue::{self, Past, RenditionState};
 use time::OffsetDateTime;
 
 use crate::{
@@ -264,6 +266,20 @@ impl Video {
         viewer.owns(&self.0.owner) || viewer.operates()
     }
 
+    /// Whether it can be played now: where it was played in the past may be gone.
+    fn is_played(&self) -> bool {
+        self.0.playable && self.0.as_of.is_none()
+    }
+
+    /// If this is the video as it was: all of that.
+    async fn past(&self, ctx: &Context<'_>) -> Result<Option<Arc<Past>>> {
+        let Some(moment) = self.0.as_of else {
+            return Ok(None);
+        };
+        let past = app(ctx)?.pasts.load_one((self.0.id, moment)).await?;
+        Ok(past)
+    }
+
     /// A video that the catalogue does not know yet.
     pub(crate) fn new(state: &rules::Video, created_ms: i64, commit: u64) -> Self {
         Self(catalogue::Video {
@@ -286,6 +302,7 @@ impl Video {
             poster_key: None,
             failure: None,
             retry: state.retry.as_ref().map(retry::running),
+            as_of: None,
             commit,
         })
     }
@@ -354,6 +371,9 @@ impl Video {
     /// counters are away.
     #[graphql(complexity = 2)]
     async fn views(&self, ctx: &Context<'_>) -> Result<Option<Long>> {
+        if self.0.as_of.is_some() {
+            return Ok(None);
+        }
         let views = app(ctx)?.views.load_one(self.0.id).await?;
         Ok(views.map(Long::of))
     }
@@ -361,6 +381,9 @@ impl Video {
     /// The encoded versions, as far as they are made.
     #[graphql(complexity = "3 + child_complexity")]
     async fn renditions(&self, ctx: &Context<'_>) -> Result<Option<Vec<Rendition>>> {
+        if let Some(past) = self.past(ctx).await? {
+            return Ok(Some(past.renditions.iter().map(Rendition::from).collect()));
+        }
         let Some(job) = self.0.job else {
             return Ok(Some(vec![]));
         };
@@ -374,7 +397,7 @@ impl Video {
 
     /// Where to play it; null before it is playable.
     async fn playback(&self, ctx: &Context<'_>) -> Result<Option<Playback>> {
-        if !self.0.playable {
+        if !self.is_played() {
             return Ok(None);
         }
         let urls = Urls::of(app(ctx)?, self.0.id, self.0.details.visibility);
@@ -385,7 +408,7 @@ impl Video {
     }
 
     async fn poster_url(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        if !self.0.playable || self.0.poster_key.is_none() {
+        if !self.is_played() || self.0.poster_key.is_none() {
             return Ok(None);
         }
         let urls = Urls::of(app(ctx)?, self.0.id, self.0.details.visibility);
@@ -394,7 +417,8 @@ impl Video {
 
     /// Why it failed, if it did.
     async fn failure(&self, ctx: &Context<'_>) -> Result<Option<Failure>> {
-        let tell = self.tells_all_to(viewer(ctx)?);
+        // Who tried what is known as it is now.
+        let tell = self.tells_all_to(viewer(ctx)?) && self.0.as_of.is_none();
         Ok(self.0.failure.as_ref().map(|failure| match tell {
             true => Failure::with_history_of(self.0.id, failure),
             false => Failure::from(failure),

@@ -5,6 +5,7 @@ mod health;
 mod lagging;
 mod life;
 mod notifications;
+mod past;
 mod platform;
 mod playback;
 mod queue;

@@ -3,6 +3,7 @@
 mod commands;
 mod faults;
 mod follow;
+mod history;
 mod node;
 mod proxy;
 mod stories;

@@ -10,7 +10,7 @@ use domain::{
 use eventlog::Recorded;
 use sqlx::{PgConnection, migrate::Migrator};
 
-use super::{jobs, retry, views};
+use super::{jobs, past::is_progress, retry, versions, views};
 use crate::{
     sessions,
     store::{Rows, Unapplied},
@@ -39,9 +39,17 @@ impl Rows for Catalogue {
         event: &AnyEvent,
         news: &mut BTreeSet<String>,
     ) -> Result<(), Unapplied> {
-        let (video, changed) = match event {
-            AnyEvent::Video(fact) => (fact.video, apply_video(tx, recorded, fact).await?),
-            AnyEvent::Job(fact) => (fact.video, jobs::apply(tx, recorded, fact).await?),
+        let (video, at_ms, changed) = match event {
+            AnyEvent::Video(fact) => (
+                fact.video,
+                fact.at_ms,
+                apply_video(tx, recorded, fact).await?,
+            ),
+            AnyEvent::Job(fact) => (
+                fact.video,
+                fact.at_ms,
+                jobs::apply(tx, recorded, fact).await?,
+            ),
             AnyEvent::Views(fact) => return views::count(tx, fact).await,
         };
         if changed {
@@ -51,8 +59,11 @@ impl Rows for Catalogue {
                 video.0,
                 position
             )
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
+            if !is_progress(event) {
+                versions::begin(tx, video, position, at_ms).await?;
+            }
             news.insert(video.to_string());
         }
         Ok(())
@@ -71,6 +82,7 @@ impl Rows for Catalogue {
 
     async fn forget(tx: &mut PgConnection, video: VideoId) -> Result<(), Unapplied> {
         jobs::delete_all(tx, video).await?;
+        versions::erase(tx, video).await?;
         views::delete(tx, video).await?;
         sqlx::query!("delete from videos where id = $1", video.0)
             .execute(tx)

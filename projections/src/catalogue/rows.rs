@@ -43,29 +43,39 @@ pub(super) struct VideoRow {
     pub retry_message: Option<String>,
 }
 
-impl VideoRow {
-    fn retry(&mut self) -> anyhow::Result<Option<Retry>> {
-        let (Some(rendition), Some(state)) = (self.retry_rendition.take(), &self.retry_state)
-        else {
-            return Ok(None);
-        };
-        Ok(Some(Retry {
-            rendition: RenditionId(rendition),
-            state: words::retry(state)?,
-            asked_ms: self.retry_asked_ms.unwrap_or_default(),
-            ended_ms: self.retry_ended_ms,
-            failure: failure(self.retry_code.take(), self.retry_message.take())?,
-        }))
-    }
+/// The last time that one of a video's renditions was made again, if there was one.
+pub(super) fn retry(
+    rendition: Option<String>,
+    state: Option<&str>,
+    asked_ms: Option<i64>,
+    ended_ms: Option<i64>,
+    failure: Option<Failure>,
+) -> anyhow::Result<Option<Retry>> {
+    let (Some(rendition), Some(state)) = (rendition, state) else {
+        return Ok(None);
+    };
+    Ok(Some(Retry {
+        rendition: RenditionId(rendition),
+        state: words::retry(state)?,
+        asked_ms: asked_ms.unwrap_or_default(),
+        ended_ms,
+        failure,
+    }))
 }
 
 impl TryFrom<VideoRow> for Video {
     type Error = anyhow::Error;
 
-    fn try_from(mut row: VideoRow) -> anyhow::Result<Self> {
-        let retry = row.retry()?;
+    fn try_from(row: VideoRow) -> anyhow::Result<Self> {
         Ok(Self {
-            retry,
+            retry: retry(
+                row.retry_rendition,
+                row.retry_state.as_deref(),
+                row.retry_asked_ms,
+                row.retry_ended_ms,
+                failure(row.retry_code, row.retry_message)?,
+            )?,
+            as_of: None,
             id: VideoId(row.id),
             owner: Owner(row.owner),
             details: Details {

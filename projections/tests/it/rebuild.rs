@@ -11,7 +11,7 @@ use crate::{
     stores,
 };
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "catalogue_g1.videos",
     "catalogue_g1.jobs",
     "catalogue_g1.tasks",
@@ -20,6 +20,7 @@ const TABLES: [&str; 14] = [
     "catalogue_g1.segments",
     "catalogue_g1.video_views",
     "catalogue_g1.view_sessions",
+    "catalogue_g1.video_versions",
     "announcements_g1.announcements",
     "announcements_g1.subjects",
     "owners_g1.owners",
