@@ -109,7 +109,7 @@ pub async fn page_as_of(
     Ok(Page { videos, has_next })
 }
 
-/// Positions and times are compared in one query each: `$5` and `$6` are the bounds, one of them null.
+/// Positions and times are compared in one query each: `$4` and `$5` are the bounds, one of them null.
 async fn public(
     reader: &Reader,
     moment: Moment,
