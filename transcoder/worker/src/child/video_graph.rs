@@ -23,7 +23,7 @@ const KEY_FRAME_DISTANCE_MAX: u32 = 2_000;
 /// 1080p, and what is shaped otherwise.
 const LONG_LOOK_AHEAD_PIXELS_MAX: u64 = 2048 * 1152;
 /// In pictures, instead of the preset's 10.
-const LARGE_LOOK_AHEAD: u32 = 5;
+const LARGE_LOOK_AHEAD: u32 = 3;
 
 /// How full a player's buffer is taken to be where a chunk begins in the middle of a film. Encoders
 /// begin with 0.9, and leave it emptier: what is between is spent as bits, up to 5 % of a film in
