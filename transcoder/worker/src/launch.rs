@@ -21,6 +21,10 @@ use tokio::process::{Child, Command};
 use crate::memory::RESIDENT_BYTES_MAX;
 use crate::wire::{OUTPUT_FD, SOURCE_FD};
 
+/// Pictures above 1440p are mapped one by one, and given back when they are done with: in the heap they
+/// leave holes, which only grow. For smaller ones the holes cost less than mapping.
+const MAPPED_BYTES_MIN: &str = "8388608";
+
 /// Descriptors from here on are out of the way of those we place.
 const SPARE_FD: i32 = 20;
 
@@ -103,6 +107,7 @@ impl Launcher {
             .env("GST_REGISTRY_UPDATE", "no")
             .env("GST_REGISTRY_FORK", "no")
             .env("MALLOC_ARENA_MAX", "4")
+            .env("MALLOC_MMAP_THRESHOLD_", MAPPED_BYTES_MIN)
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
