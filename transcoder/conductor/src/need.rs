@@ -16,10 +16,10 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | 640×360 | 139 | 134 | 107 | 83 | – |
 //! | 1920×1080 | 642 | 479 | 318 | 197 | 24 |
-//! | 3840×2160 | 2382 | 1370 | 1030 | 563 | 21 |
+//! | 3840×2160 | 2382 | 1332 | 1030 | 563 | 21 |
 //!
-//! The chunks of 1080p and 2160p were looked at while they ran (2160p: 6 s of film, every 50 ms),
-//! with the scaler and the look-ahead of today; the other numbers are older.
+//! The chunks of 2160p were looked at while they ran (a minute of film, every 100 ms), with the look-ahead
+//! of today; the other numbers are older.
 //! At 2160p the estimate is for more than 8 bits per sample, which H.264 may have and rarely has.
 
 use domain::{
