@@ -37,6 +37,10 @@ const CAUGHT_UP_EVERY: Duration = Duration::from_millis(100);
 /// The generation that is made to be compared with, and erased again.
 const SCRATCH: i64 = 0;
 
+/// How long the serving one is held still. PostgreSQL lets go of whoever holds it longer than 30 s, and a
+/// generation that is behind would serve.
+const HELD_MAX: Duration = Duration::from_secs(10);
+
 /// How often the writer of a kept generation may come between it and its way back.
 const SWAPS_MAX: usize = 50;
 
@@ -371,7 +375,10 @@ pub(crate) async fn swap<P: Projection>(engine: &Engine, from: i64, to: i64) -> 
     let ahead = old.checkpoint().await?.and_then(|found| found.commit);
     bring_to(&mut new, &engine.log, epoch, ahead).await?;
     let (held, at) = old.hold(epoch).await?;
-    bring_to(&mut new, &engine.log, epoch, at).await?;
+    let rest = bring_to(&mut new, &engine.log, epoch, at);
+    tokio::time::timeout(HELD_MAX, rest)
+        .await
+        .context("the log did not give the rest in time")??;
     engine.generations::<P>().swap(from, to).await?;
     drop(held);
     tracing::info!(

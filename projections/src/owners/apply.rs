@@ -30,8 +30,11 @@ impl Rows for Owners {
         &MIGRATOR
     }
 
-    fn concerns(_: &str) -> bool {
-        true
+    fn concerns(type_name: &str) -> bool {
+        // Of jobs, only what they add to the storage.
+        ["video.", "views.", "job.segments-published."]
+            .iter()
+            .any(|prefix| type_name.starts_with(prefix))
     }
 
     async fn apply(
