@@ -46,6 +46,7 @@ create table made (
     size_bytes bigint not null,
     primary key (video, job, rendition)
 );
+create index made_of_job on made (job);
 
 -- A session counts once per video and day. Days are those since 1970-01-01 UTC, by event time.
 create table view_sessions (

@@ -61,9 +61,11 @@ impl Rows for Owners {
         sessions::tidy(tx, events).await
     }
 
-    async fn video_of(_: &mut PgConnection, _: JobId) -> sqlx::Result<Option<VideoId>> {
-        // An event of a job that cannot be read stands for itself.
-        Ok(None)
+    async fn video_of(tx: &mut PgConnection, job: JobId) -> sqlx::Result<Option<VideoId>> {
+        let video = sqlx::query_scalar!("select video from made where job = $1 limit 1", job.0)
+            .fetch_optional(tx)
+            .await?;
+        Ok(video.map(VideoId))
     }
 
     async fn forget(tx: &mut PgConnection, video: VideoId) -> Result<(), Unapplied> {
